@@ -1,0 +1,2 @@
+//! sandtest.
+fn main() {}

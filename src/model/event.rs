@@ -1,0 +1,126 @@
+//! The one stream that every report reads. What is not in an event, no report can show.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Attempt, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
+
+/// Something that happened in a run, in the order in which it happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The first event.
+    RunStarted(RunStarted),
+    /// A job's process is alive.
+    AttemptStarted {
+        /// Which one, and in which slot.
+        attempt: Attempt,
+        /// The job's name.
+        job: String,
+    },
+    /// An attempt ended, its cgroup is empty and its evidence read.
+    AttemptFinished(Box<AttemptFinished>),
+    /// The last event.
+    RunFinished(RunFinished),
+}
+
+/// What a run is about to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunStarted {
+    /// The run's id.
+    pub run: RunId,
+    /// Name of the profile in force.
+    pub profile: String,
+    /// What this environment allows.
+    pub isolation: Isolation,
+    /// What all jobs together may use, as read back.
+    pub budget: Limits,
+    /// How many jobs there are.
+    pub jobs: usize,
+    /// How many of them may run at once.
+    pub parallel: usize,
+    /// Whether this is one job with its streams passed through.
+    pub pass_through: bool,
+}
+
+/// One attempt's end, with everything that is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptFinished {
+    /// Which one, and in which slot.
+    pub attempt: Attempt,
+    /// The job's name.
+    pub job: String,
+    /// What happened.
+    pub outcome: Outcome,
+    /// Whose doing it was.
+    pub cause: Cause,
+    /// What it means for the job; `None` if the job runs again.
+    pub verdict: Option<Verdict>,
+    /// How its first process ended; `None` if it never began or could not be killed.
+    pub exit: Option<Exit>,
+    /// Why it never began.
+    pub spawn_error: Option<SpawnError>,
+    /// From just before the spawn to the end of the first process.
+    pub wall: Duration,
+    /// Of it, how long it was frozen.
+    pub frozen: Duration,
+    /// What the kernel told.
+    pub evidence: Evidence,
+    /// The limits that were in force, as read back.
+    pub limits: Limits,
+    /// The time it was given.
+    pub timeout: Option<Duration>,
+    /// What it wrote, where that was captured.
+    pub output: Option<Captured>,
+}
+
+/// Why a command could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// What failed, in words: the program, the step, the system's answer.
+    pub message: String,
+    /// 127 not found, 126 not executable, 125 sandtest's own failure.
+    pub exit_code: i32,
+}
+
+/// The kept part of an attempt's standard output and error, in the order in which they arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The beginning.
+    pub head: Vec<u8>,
+    /// The end; empty if all of it fits into `head`.
+    pub tail: Vec<u8>,
+    /// Bytes written in all: `head`, what was left out, `tail`.
+    pub total: u64,
+    /// Where the whole of it is, if it did not fit.
+    pub file: Option<PathBuf>,
+    /// Bytes that the file lacks because it reached its cap.
+    pub file_lacks: u64,
+}
+
+impl Captured {
+    /// Bytes between `head` and `tail`.
+    pub fn left_out(&self) -> u64 {
+        self.total - (self.head.len() + self.tail.len()) as u64
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunFinished {
+    /// Jobs that passed, flaky ones among them.
+    pub passed: u64,
+    /// Jobs that did not.
+    pub failed: u64,
+    /// Jobs that failed first and passed later.
+    pub flaky: u64,
+    /// Jobs that never ran, because the run ended before.
+    pub not_run: u64,
+    /// Attempts that were ended for a reason not their own.
+    pub evictions: u64,
+    /// Processes left behind by commands, and killed.
+    pub leaked: u64,
+    /// Whether someone asked for the end.
+    pub interrupted: bool,
+    /// The whole run.
+    pub wall: Duration,
+}

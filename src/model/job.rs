@@ -1,0 +1,85 @@
+//! What to execute, and which execution of it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Limits;
+
+/// One invocation of sandtest. Unique on this host; a plain name, fit for a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+/// A job by its place in the run, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct JobId(pub u32);
+
+/// One execution of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct AttemptId {
+    /// Whose execution.
+    pub job: JobId,
+    /// 1-based.
+    pub number: u32,
+}
+
+/// A program and its arguments, as they will be given to exec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Looked up in `PATH` if it holds no slash.
+    pub program: OsString,
+    /// Without the program itself.
+    pub arguments: Vec<OsString>,
+}
+
+/// One part of a job that was cut in `total` parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// 0-based.
+    pub index: u32,
+    /// How many parts there are.
+    pub total: u32,
+}
+
+/// One command to execute, with what it may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its place in the run.
+    pub id: JobId,
+    /// Its command line unless its source knows better, with `#N` where two are alike.
+    pub name: String,
+    /// What is executed.
+    pub command: Command,
+    /// Which part of a sharded command it is.
+    pub shard: Option<Shard>,
+    /// Limits of each attempt's cgroup.
+    pub limits: Limits,
+    /// How long an attempt may run; `None` is for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// An attempt with its place among those that run now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which one.
+    pub id: AttemptId,
+    /// 0-based, reused: for ports and databases of the test.
+    pub slot: u32,
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of the attempt's cgroup: `<job>-<attempt>`.
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.job.0, self.number)
+    }
+}

@@ -1,0 +1,28 @@
+//! The nouns: plain data that every layer speaks. No input or output, no decisions.
+//!
+//! In the order in which a run meets them:
+//!
+//! - [`bytes`], [`cpus`]: quantities with their units in the type
+//! - [`limits`]: the kernel's limits of one cgroup, by the kernel's names
+//! - [`profile`]: the settings of a run, resolved against this host
+//! - [`job`]: what to execute, and which execution of it
+//! - [`isolation`]: what the environment allows, limit by limit
+//! - [`outcome`]: what happened to an attempt, and the evidence for it
+//! - [`event`]: the one stream that all reports read
+
+pub mod bytes;
+pub mod cpus;
+pub mod event;
+pub mod isolation;
+pub mod job;
+pub mod limits;
+pub mod outcome;
+pub mod profile;
+
+pub use bytes::Bytes;
+pub use cpus::Cpus;
+pub use isolation::{Enforcement, Isolation, LimitName, Tier};
+pub use job::{Attempt, AttemptId, Command, Job, JobId, RunId, Shard};
+pub use limits::Limits;
+pub use outcome::{Cause, Evidence, Exit, Outcome, Process, Verdict};
+pub use profile::Profile;

@@ -1,0 +1,104 @@
+//! What happened to an attempt, the evidence for it, and what it means for the job.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Bytes;
+
+/// How the attempt's first process ended, as `waitid(2)` told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// `_exit` with this code.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It exited by itself.
+    Exited,
+    /// A signal ended it that was not ours.
+    Signaled,
+    /// A process of it was OOM-killed by the attempt's own limit.
+    Oom,
+    /// It hit `pids_max` and failed.
+    Pids,
+    /// Its time was up.
+    Timeout,
+    /// It was ended for a reason that is not its own: it runs again.
+    Evicted,
+    /// It never began.
+    SpawnFailed,
+}
+
+/// What an outcome means for the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Exit code 0.
+    Pass,
+    /// Anything else that is its own doing.
+    Fail,
+    /// Failed, then passed.
+    Flaky,
+    /// Passed, but left something behind (where the profile makes that a failure).
+    Leak,
+    /// Nothing can be said of the job: its environment failed it.
+    Infra,
+}
+
+/// Why an attempt ended the way it did, beyond its outcome; for people and for the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Its own doing.
+    Own,
+    /// The budget of the run was full, not the attempt's own limit.
+    Budget,
+    /// The kernel's system-wide OOM killer, or a limit above the run.
+    Outside,
+    /// Someone asked the run to end.
+    Interrupted,
+}
+
+/// A process seen alive when it should not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its id at that time.
+    pub pid: u32,
+    /// `/proc/PID/comm`.
+    pub name: String,
+}
+
+/// What was read from the kernel about one attempt, once its cgroup was empty. Absent readings are `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// `memory.peak`, or v1 `memory.max_usage_in_bytes`, or the largest sample.
+    pub memory_peak: Option<Bytes>,
+    /// `pids.peak`, or the largest sample.
+    pub pids_peak: Option<u64>,
+    /// `oom_kill` of `memory.events.local` or v1 `memory.oom_control`. A flag, never a count of processes.
+    pub oom_kill: Option<u64>,
+    /// How often the attempt's own limit was the one that was full.
+    pub oom_own: Option<u64>,
+    /// Whether the run's budget was full during the attempt.
+    pub oom_budget: Option<u64>,
+    /// `max` of `pids.events`: forks refused by `pids_max`.
+    pub pids_max_events: Option<u64>,
+    /// `usage_usec` of `cpu.stat`.
+    pub cpu_time: Option<Duration>,
+    /// `throttled_usec` of `cpu.stat`: time held back by `cpu_max`.
+    pub cpu_throttled: Option<Duration>,
+    /// Alive when the command had ended, and killed.
+    pub leaked: Vec<Process>,
+    /// More than could be listed.
+    pub leaked_count: u64,
+    /// Still alive after the kill: in an uninterruptible sleep.
+    pub unkillable: bool,
+    /// Killed by sandtest because a sample was over this limit.
+    pub sampled_over: Option<super::LimitName>,
+}

@@ -1,0 +1,83 @@
+//! The settings of a run: a profile after inheritance, with every percentage resolved against this host.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Bytes, Limits};
+
+/// A resolved profile. Made by `crate::profile`; every field is in force as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The name it is asked for by: `native`, `wsl2`, or a user's own.
+    pub name: String,
+    /// What all jobs together may use: the limits of the run's parent cgroup.
+    pub budget: Limits,
+    /// Memory that was taken off first, for the editor and everything else.
+    pub reserve: Bytes,
+    /// What one attempt's own cgroup may use.
+    pub job: JobSettings,
+    /// Parallel jobs when `-j` is not given; at least 1.
+    pub jobs: Parallelism,
+    /// Headroom lines of the governor, in percent of visible memory.
+    pub pressure: PressureLines,
+    /// Names of processes that belong to the editor.
+    pub protect: Vec<String>,
+    /// Which line of which file set a key: `job.memory_max` -> where.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// What a profile says of each attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSettings {
+    /// Limits of the attempt's cgroup.
+    pub limits: Limits,
+    /// `RLIMIT_NOFILE`, soft; `None` leaves what sandtest was started with.
+    pub nofile: Option<u64>,
+    /// Written to `/proc/self/oom_score_adj` before exec, so that the kernel takes a test before the editor.
+    pub oom_score_adj: i16,
+    /// How long an attempt may run; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// Time between the stop signal and the kill.
+    pub grace: Duration,
+    /// `PR_SET_NO_NEW_PRIVS`: setuid programs give nothing.
+    pub no_new_privs: bool,
+    /// Whether root's capabilities are taken from the jobs.
+    pub drop_capabilities: bool,
+}
+
+/// Bounds of the number of jobs at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parallelism {
+    /// Never fewer, at least 1.
+    pub min: usize,
+    /// Never more.
+    pub max: usize,
+}
+
+/// Where free memory changes the governor's mind, in percent of what is visible.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PressureLines {
+    /// Below it nothing new starts.
+    pub yellow: f64,
+    /// Below it the newest are frozen.
+    pub orange: f64,
+    /// Below it one is evicted.
+    pub red: f64,
+}
+
+/// The place that set a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file as the user knows it: a path, or `built-in wsl2.yaml`.
+    pub file: String,
+    /// 1-based.
+    pub line: usize,
+    /// The value as written there.
+    pub text: String,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
