@@ -18,4 +18,6 @@
 //! - [`report`]: one event stream, many readers: terminal, JSON lines
 //! - [`cli`]: one file a subcommand
 
+#[allow(unsafe_code, reason = "the one layer that talks to the kernel itself")]
+pub mod kernel;
 pub mod model;

@@ -1,0 +1,181 @@
+//! Limits and readings of the memory, pids and cpu controllers, v2 and v1.
+//!
+//! Limits are written through cgroups-rs' controllers, on directories that are ours, and then read back here:
+//! a limit counts only if the kernel repeats it. What cgroups-rs lacks (`memory.oom.group`, events, peaks) is
+//! written and read directly. Its builder, `apply` and `delete` are not used: they drop errors.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cgroups_rs::fs::MaxValue;
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::memory::MemController;
+use cgroups_rs::fs::pid::PidController;
+
+use super::KernelError;
+use super::files::{Dir, keyed};
+use super::process::page_size;
+use crate::model::{Bytes, Cpus};
+
+/// Period of `cpu.max`, microseconds: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// v1 writes "no limit" as the largest number of pages.
+const V1_UNLIMITED: u64 = i64::MAX as u64 / 4096 * 4096;
+
+/// Which generation of files a controller's directory has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The v1 hierarchy of one controller.
+    V1,
+    /// A group of the v2 tree.
+    V2,
+}
+
+/// Sets `memory.max` and `memory.swap.max` (v1: `memory.limit_in_bytes` and `memory.memsw.limit_in_bytes`).
+/// Returns what is in force: rounded down to pages. `swap` is `None` for no limit of its own.
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`]; for swap only when the kernel has the file.
+pub fn set_memory(
+    group: &Dir,
+    version: Version,
+    max: Option<Bytes>,
+    swap: Option<Bytes>,
+) -> Result<(Option<Bytes>, Option<Bytes>), KernelError> {
+    let controller = MemController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2);
+    let (max_file, swap_file) = match version {
+        Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+        Version::V2 => ("memory.max", "memory.swap.max"),
+    };
+    let Some(max) = max else {
+        return Ok((None, None));
+    };
+    controller.set_limit(signed(max.0)).map_err(|error| write_error(group, max_file, max.0, error))?;
+    let max = check(group, max_file, max)?;
+    let Some(swap) = swap.filter(|_| group.has(swap_file)) else {
+        return Ok((Some(max), None));
+    };
+    // v1 counts memory and swap together, and wants memory lowered first.
+    let value = if version == Version::V1 { Bytes(max.0.saturating_add(swap.0)) } else { swap };
+    controller
+        .set_memswap_limit(signed(value.0))
+        .map_err(|error| write_error(group, swap_file, value.0, error))?;
+    let found = check(group, swap_file, value)?;
+    let swap = if version == Version::V1 { Bytes(found.0 - max.0.min(found.0)) } else { found };
+    Ok((Some(max), Some(swap)))
+}
+
+/// Sets `memory.high`, v2 only: above it the group is throttled.
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`].
+pub fn set_memory_high(group: &Dir, high: Bytes) -> Result<Bytes, KernelError> {
+    group.write("memory.high", &high.0.to_string())?;
+    check(group, "memory.high", high)
+}
+
+/// Makes an OOM kill take the whole group (`memory.oom.group`, Linux 4.19).
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`].
+pub fn set_memory_oom_group(group: &Dir) -> Result<(), KernelError> {
+    group.set("memory.oom.group", "1")
+}
+
+/// Sets `pids.max`.
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`].
+pub fn set_pids(group: &Dir, version: Version, max: u64) -> Result<u64, KernelError> {
+    PidController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
+        .set_pid_max(MaxValue::Value(signed(max)))
+        .map_err(|error| write_error(group, "pids.max", max, error))?;
+    let found = group.read("pids.max")?;
+    if found != max.to_string() {
+        return Err(not_applied(group, "pids.max", max.to_string(), found));
+    }
+    Ok(max)
+}
+
+/// Sets `cpu.max` (v1: `cpu.cfs_quota_us` and `cpu.cfs_period_us`).
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`].
+pub fn set_cpu(group: &Dir, version: Version, max: Cpus) -> Result<Cpus, KernelError> {
+    let quota = max.milli * CPU_PERIOD / 1000;
+    // Not `set_cfs_quota`: on v2 it takes 0 as no limit, without a word.
+    CpuController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
+        .set_cfs_quota_and_period(Some(signed(quota)), Some(CPU_PERIOD))
+        .map_err(|error| write_error(group, "cpu.max", quota, error))?;
+    let (file, wanted) = match version {
+        Version::V1 => ("cpu.cfs_quota_us", quota.to_string()),
+        Version::V2 => ("cpu.max", format!("{quota} {CPU_PERIOD}")),
+    };
+    let found = group.read(file)?;
+    if found != wanted {
+        return Err(not_applied(group, file, wanted, found));
+    }
+    Ok(max)
+}
+
+/// The largest amount of memory that was charged: `memory.peak` (Linux 5.19), v1 `memory.max_usage_in_bytes`.
+pub fn memory_peak(group: &Dir, version: Version) -> Option<Bytes> {
+    let file = match version {
+        Version::V1 => "memory.max_usage_in_bytes",
+        Version::V2 => "memory.peak",
+    };
+    group.read_if_there(file)?.parse().ok().map(Bytes)
+}
+
+/// Processes and threads at the most: `pids.peak` (Linux 6.1).
+pub fn pids_peak(group: &Dir) -> Option<u64> {
+    group.read_if_there("pids.peak")?.parse().ok()
+}
+
+/// Forks refused: `max` of `pids.events`.
+pub fn pids_max_events(group: &Dir) -> Option<u64> {
+    keyed(&group.read_if_there("pids.events")?, "max")
+}
+
+/// Time held back by `cpu.max`: `throttled_usec` of `cpu.stat`, v1 `throttled_time` (nanoseconds).
+pub fn cpu_throttled(group: &Dir, version: Version) -> Option<Duration> {
+    let text = group.read_if_there("cpu.stat")?;
+    match version {
+        Version::V1 => keyed(&text, "throttled_time").map(Duration::from_nanos),
+        Version::V2 => keyed(&text, "throttled_usec").map(Duration::from_micros),
+    }
+}
+
+/// Reads a limit of memory back and compares it after rounding to pages, as the kernel does.
+fn check(group: &Dir, file: &str, wanted: Bytes) -> Result<Bytes, KernelError> {
+    let found = group.read(file)?;
+    let rounded = wanted.0 / page_size() * page_size();
+    let in_force = match found.as_str() {
+        "max" => u64::MAX,
+        number => number.parse().unwrap_or(u64::MAX),
+    };
+    if in_force != rounded && !(rounded >= V1_UNLIMITED && in_force >= V1_UNLIMITED) {
+        return Err(not_applied(group, file, wanted.0.to_string(), found));
+    }
+    Ok(Bytes(rounded))
+}
+
+fn not_applied(group: &Dir, file: &str, wanted: String, found: String) -> KernelError {
+    KernelError::NotApplied { path: group.path().join(file), wanted, found }
+}
+
+fn write_error(group: &Dir, file: &str, value: u64, error: cgroups_rs::fs::error::Error) -> KernelError {
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let source = match cause.and_then(io::Error::raw_os_error) {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error.to_string()),
+    };
+    KernelError::Write { path: group.path().join(file), value: value.to_string(), source }
+}
+
+/// cgroups-rs takes signed numbers; what does not fit is more than any machine has.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

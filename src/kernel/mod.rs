@@ -1,0 +1,36 @@
+//! What the kernel offers, by the kernel's names. The only unsafe code of the house; it decides nothing.
+//!
+//! In the order in which an attempt meets it:
+//!
+//! - [`error`]: what a failed read or write says
+//! - [`files`]: small kernel files, read and written below a held directory
+//! - [`hierarchy`]: where the cgroup trees are mounted and where we sit in them
+//! - [`cgroup`]: files every v2 group has: events, kill, freeze, cpu.stat
+//! - [`controllers`]: limits and readings of memory, pids and cpu, v1 and v2
+//! - [`ground`]: the run's group and the attempts' groups below it, on either kind of host
+//! - [`oom`]: being told that a group ran out of memory
+//! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
+//! - [`spawner`]: the one thread that spawns
+//! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
+//! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
+//! - [`guardian`]: ends the run's processes when sandtest itself is killed
+//! - [`terminal`]: lending the terminal to a job
+
+pub mod cgroup;
+pub mod child;
+pub mod controllers;
+pub mod error;
+pub mod files;
+pub mod ground;
+pub mod guardian;
+pub mod hierarchy;
+pub mod oom;
+pub mod pidfd;
+pub mod process;
+pub mod spawn;
+pub mod spawner;
+pub mod syscall;
+pub mod terminal;
+pub mod tree;
+
+pub use error::KernelError;

@@ -1,0 +1,119 @@
+//! One process, as `/proc/PID` shows it (proc_pid_stat(5), proc_pid_statm(5)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `/proc/PID/stat` says, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Its id.
+    pub pid: u32,
+    /// Its name, at most 15 bytes.
+    pub comm: String,
+    /// `R`, `S`, `D`, `T`, `Z`, `X` ...
+    pub state: char,
+    /// Its parent's id.
+    pub ppid: u32,
+    /// Threads in it.
+    pub num_threads: u64,
+    /// User and system time, in clock ticks.
+    pub ticks: u64,
+    /// When it started, in clock ticks since boot: with the pid it names a process for good.
+    pub starttime: u64,
+}
+
+impl Stat {
+    /// Reads `/proc/PID/stat`; `None` if the process is gone.
+    pub fn read(pid: u32) -> Option<Stat> {
+        Stat::parse(&fs::read_to_string(file(pid, "stat")).ok()?)
+    }
+
+    /// From the text of the file. The name may hold spaces, parentheses and newlines, so the last `)` ends it.
+    pub fn parse(text: &str) -> Option<Stat> {
+        let (open, close) = (text.find('(')?, text.rfind(')')?);
+        let comm = text.get(open + 1..close)?.to_owned();
+        let fields: Vec<&str> = text.get(close + 1..)?.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Stat {
+            pid: text[..open].trim().parse().ok()?,
+            comm,
+            state: fields.first()?.chars().next()?,
+            ppid: u32::try_from(number(1)?).ok()?,
+            num_threads: number(17)?,
+            ticks: number(11)?.checked_add(number(12)?)?,
+            starttime: number(19)?,
+        })
+    }
+
+    /// Neither a zombie nor dead.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// Whether `pid` is there and neither a zombie nor dead.
+pub fn is_alive(pid: u32) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.is_alive())
+}
+
+/// The name of a process, `?` if it is gone.
+pub fn name(pid: u32) -> String {
+    fs::read_to_string(file(pid, "comm")).map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+}
+
+/// Memory that only this process pays for: resident pages less the shared ones, in bytes.
+pub fn private_resident(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(file(pid, "statm")).ok()?;
+    let mut fields = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (fields.next()??, fields.next()??);
+    Some(resident.saturating_sub(shared) * page_size())
+}
+
+/// Whether the environment that the process was started with holds the entry `NAME=value`.
+pub fn has_environment(pid: u32, entry: &[u8]) -> bool {
+    fs::read(file(pid, "environ")).is_ok_and(|text| text.split(|byte| *byte == 0).any(|item| item == entry))
+}
+
+/// All process ids.
+pub fn all() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Bytes in a page of memory.
+pub fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+fn file(pid: u32, name: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_confuse() {
+        let text = "42 (a) S (b c)) R 7 1 1 0 -1 4194304 5 0 0 0 11 4 0 0 20 0 3 0 9876 1 2 3";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (42, "a) S (b c)", 'R', 7));
+        assert_eq!((stat.num_threads, stat.ticks, stat.starttime), (3, 15, 9876));
+    }
+
+    #[test]
+    fn own_process_is_alive() {
+        let me = std::process::id();
+        assert_eq!(Stat::read(me).unwrap().pid, me);
+        assert!(is_alive(me));
+        assert!(private_resident(me).unwrap() > 0);
+        assert!(all().contains(&me));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".*") {
+            let _ = Stat::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The one thread that spawns, alive for the whole run.
+//!
+//! PDEATHSIG follows the thread that cloned, so children of a pool's thread would die with its keep-alive. And
+//! a clone into a frozen group waits until that is thawed: the loop that would thaw it must not wait with it.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use super::KernelError;
+use super::child::Step;
+use super::files::Dir;
+use super::ground::Group;
+use super::spawn::{Child, IgnoredSignals, Program, Setting, SpawnFailure, Stack, spawn};
+
+/// A standard stream of a child.
+#[derive(Debug)]
+pub enum Stream {
+    /// Our own.
+    Inherit,
+    /// This one. Shared: both output streams of a captured job go into one pipe.
+    Use(Arc<OwnedFd>),
+}
+
+/// One child to start.
+#[derive(Debug)]
+pub struct Order {
+    /// What to execute.
+    pub program: Program,
+    /// Standard input, output, error.
+    pub stdio: [Stream; 3],
+    /// Raised so that the kernel takes it before the editor.
+    pub oom_score_adj: Option<i16>,
+    /// Soft limit of open files.
+    pub nofile: Option<u64>,
+    /// Whether setuid programs give nothing.
+    pub no_new_privs: bool,
+    /// Whether it becomes the foreground of the terminal on our standard input.
+    pub foreground: bool,
+    /// The groups it is born in.
+    pub group: Group,
+}
+
+/// What became of an order; the groups come back with it.
+pub type Answer = (Group, Result<Child, SpawnFailure>);
+
+type Errand = (Order, Box<dyn FnOnce(Answer) + Send>);
+
+/// The thread's end for those who want children.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    orders: mpsc::Sender<Errand>,
+}
+
+impl Spawner {
+    /// Starts the thread. With `drop_capabilities` the bounding set is emptied on it, so that exec gives root's
+    /// children no capability.
+    ///
+    /// # Errors
+    /// [`KernelError::Call`] without memory, or if capabilities can't be dropped.
+    pub fn start(drop_capabilities: bool) -> Result<Spawner, KernelError> {
+        let (orders, inbox) = mpsc::channel::<Errand>();
+        let (ready, started) = mpsc::channel();
+        let ignored = IgnoredSignals::read();
+        let body = move || {
+            let mut stack = match prepare(drop_capabilities) {
+                Ok(stack) => {
+                    let _ = ready.send(Ok(()));
+                    stack
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            for (order, answer) in inbox {
+                let result = carry_out(&order, ignored, &mut stack);
+                // Our ends of its streams are closed before anyone waits for an end of file on them.
+                let Order { group, stdio, .. } = order;
+                drop(stdio);
+                answer((group, result));
+            }
+            // The channel is closed at the end of the run; until then the thread, and so its children, live.
+        };
+        let source = |source| KernelError::Call { what: "start the spawner thread", source };
+        std::thread::Builder::new()
+            .name("spawner".into())
+            .stack_size(256 << 10)
+            .spawn(body)
+            .map_err(source)?;
+        started.recv().map_err(|_| source(std::io::Error::other("it ended at once")))??;
+        Ok(Spawner { orders })
+    }
+
+    /// Asks for a child; `answer` is called on the spawner's thread once it has exec'd or failed.
+    pub fn order(&self, order: Order, answer: impl FnOnce(Answer) + Send + 'static) {
+        // The thread lives as long as a sender does, so the order always arrives.
+        let _ = self.orders.send((order, Box::new(answer)));
+    }
+}
+
+fn prepare(drop_capabilities: bool) -> Result<Stack, KernelError> {
+    if drop_capabilities {
+        caps::clear(None, caps::CapSet::Bounding).map_err(|error| KernelError::Call {
+            what: "drop capabilities of the jobs",
+            source: std::io::Error::other(error.to_string()),
+        })?;
+    }
+    Stack::new()
+}
+
+fn carry_out(order: &Order, ignored: IgnoredSignals, stack: &mut Stack) -> Result<Child, SpawnFailure> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let own = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let mut stdio = own;
+    for (place, stream) in stdio.iter_mut().zip(&order.stdio) {
+        if let Stream::Use(fd) = stream {
+            *place = fd.as_fd();
+        }
+    }
+    let setting = Setting {
+        cgroup: order.group.v2().map(Dir::as_fd),
+        joins: order.group.joins(),
+        stdio,
+        oom_score_adj: order.oom_score_adj,
+        nofile: order.nofile,
+        no_new_privs: order.no_new_privs,
+        terminal: order.foreground.then(|| own[0]),
+    };
+    match spawn(&order.program, &setting, ignored, stack) {
+        // A script without `#!`: execvp(3) and every shell run it with sh.
+        Err(SpawnFailure { step: Step::Exec, errno: libc::ENOEXEC }) => {
+            let (path, argv) = (order.program.path.clone(), order.program.argv.iter().skip(1).cloned());
+            let shell = Program {
+                path: c"/bin/sh".to_owned(),
+                argv: [CString::from(c"sh"), path].into_iter().chain(argv).collect(),
+                environment: order.program.environment.clone(),
+            };
+            spawn(&shell, &setting, ignored, stack)
+        }
+        result => result,
+    }
+}
