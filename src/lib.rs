@@ -21,3 +21,4 @@
 #[allow(unsafe_code, reason = "the one layer that talks to the kernel itself")]
 pub mod kernel;
 pub mod model;
+pub mod policy;

@@ -1,0 +1,11 @@
+//! Decisions, pure: no clock, no I/O, no unsafe. What goes in and what comes out can be written down and replayed.
+//!
+//! - [`tuning`]: figures that someone will want to change, with their origin
+//! - [`verdict`]: exit and evidence -> what happened, and whose doing it was
+//! - [`scheduler`]: which attempt starts, is stopped or killed now
+//! - [`sampling`]: when limits that the kernel does not hold are looked at again
+
+pub mod sampling;
+pub mod scheduler;
+pub mod tuning;
+pub mod verdict;

@@ -1,0 +1,528 @@
+//! Which attempt starts, is stopped or killed now.
+//!
+//! Pure: `step(now, input)` returns what to do; the shell does it and reports back. `next_deadline` says when it
+//! wants to be called again if nothing happens before.
+//!
+//! ```text
+//! job:      waiting ──▶ running ──▶ done
+//!              ▲           │ ended for a reason not its own (budget full, killed from outside)
+//!              └───────────┘ alone next time
+//!
+//! attempt:  starting ─▶ running ── time is up, or the run is to end ──▶ stopping ── grace is over ──▶ killed
+//!              │           │                                               │                            │
+//!              └───────────┴───────────────────── ended ◀──────────────────┴────────────────────────────┘
+//! ```
+//!
+//! A job that must run alone starts when nothing else runs, and nothing starts beside it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::tuning::{GROUPS_AHEAD, MAX_EVICTIONS};
+use super::verdict::{self, Ended, Judgement};
+use crate::model::event::SpawnError;
+use crate::model::{Attempt, AttemptId, Evidence, Exit, JobId, Outcome, Verdict};
+
+/// How a run is scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Attempts at once, at least 1.
+    pub parallel: usize,
+    /// Whether a failure stops what has not begun.
+    pub fail_fast: bool,
+    /// Between the stop signal and the kill.
+    pub grace: Duration,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The run may begin.
+    Begin,
+    /// An attempt's process has exec'd; its time runs from now.
+    Started(AttemptId),
+    /// An attempt has ended, and its groups are empty.
+    Ended(Box<End>),
+    /// Someone asked for the end: with this signal.
+    Interrupt(i32),
+    /// Someone asked again, or does not want to wait.
+    KillAll,
+    /// `next_deadline` has come.
+    Tick,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// Which one.
+    pub id: AttemptId,
+    /// `None` if it never began or can't be killed.
+    pub exit: Option<Exit>,
+    /// Why it never began.
+    pub spawn_error: Option<SpawnError>,
+    /// What the kernel told.
+    pub evidence: Evidence,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make its groups: it starts soon.
+    Prepare(AttemptId),
+    /// Start it.
+    Start(Attempt),
+    /// Send this signal to all of it.
+    Signal(AttemptId, i32),
+    /// Kill all of it.
+    Kill(AttemptId),
+    /// Tell the reports: this is what the attempt came to. `None`: the job runs again.
+    Judged(AttemptId, Judgement, Option<Verdict>),
+    /// Nothing is left to do.
+    Finish,
+}
+
+/// How many jobs came to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Passed.
+    pub passed: u64,
+    /// Did not pass.
+    pub failed: u64,
+    /// Never ran.
+    pub not_run: u64,
+    /// Attempts that ended for a reason not their own.
+    pub evictions: u64,
+}
+
+/// The run's state machine.
+#[derive(Debug)]
+pub struct Scheduler {
+    settings: Settings,
+    timeouts: Vec<Option<Duration>>,
+    queue: VecDeque<Waiting>,
+    running: Vec<Running>,
+    /// Prepared and not yet started.
+    prepared: BTreeSet<AttemptId>,
+    free_slots: BTreeSet<u32>,
+    /// No new starts: a failure with fail-fast, or an interrupt.
+    closed: bool,
+    interrupted: bool,
+    finished: bool,
+    tally: Tally,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    id: AttemptId,
+    evictions: u32,
+}
+
+impl Waiting {
+    /// After an eviction it runs alone: nobody else's memory is in its way then.
+    fn alone(self) -> bool {
+        self.evictions > 0
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    waiting: Waiting,
+    slot: u32,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running { deadline: Option<Duration> },
+    Stopping { why: Ended, kill_at: Duration },
+    Killed { why: Ended },
+}
+
+impl Phase {
+    fn ended_by_us(self) -> Option<Ended> {
+        match self {
+            Phase::Stopping { why, .. } | Phase::Killed { why } => Some(why),
+            Phase::Starting | Phase::Running { .. } => None,
+        }
+    }
+}
+
+impl Scheduler {
+    /// A run of jobs with these time-outs, in this order.
+    pub fn new(settings: Settings, timeouts: Vec<Option<Duration>>) -> Scheduler {
+        let first = |job| Waiting { id: AttemptId { job: JobId(job), number: 1 }, evictions: 0 };
+        Scheduler {
+            queue: (0..timeouts.len() as u32).map(first).collect(),
+            running: Vec::new(),
+            prepared: BTreeSet::new(),
+            free_slots: (0..settings.parallel as u32).collect(),
+            closed: false,
+            interrupted: false,
+            finished: false,
+            tally: Tally::default(),
+            settings,
+            timeouts,
+        }
+    }
+
+    /// How many jobs came to what until now.
+    pub fn tally(&self) -> Tally {
+        Tally { not_run: self.queue.len() as u64, ..self.tally }
+    }
+
+    /// When to call `step` with [`Input::Tick`] if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let deadlines = self.running.iter().filter_map(|running| match running.phase {
+            Phase::Running { deadline } => deadline,
+            Phase::Stopping { kill_at, .. } => Some(kill_at),
+            Phase::Starting | Phase::Killed { .. } => None,
+        });
+        deadlines.min()
+    }
+
+    /// Takes in what has happened at `now` (time since the run began, without pauses) and says what to do.
+    pub fn step(&mut self, now: Duration, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Begin | Input::Tick => {}
+            Input::Started(id) => self.started(now, id, &mut effects),
+            Input::Ended(end) => self.ended(&end, &mut effects),
+            Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
+            Input::KillAll => self.kill_all(&mut effects),
+        }
+        self.expire(now, &mut effects);
+        self.start(&mut effects);
+        self.prepare(&mut effects);
+        if self.running.is_empty() && (self.queue.is_empty() || self.closed) && !self.finished {
+            self.finished = true;
+            effects.push(Effect::Finish);
+        }
+        effects
+    }
+
+    fn started(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        let timeout = self.timeouts[id.job.0 as usize];
+        let grace = self.settings.grace;
+        let Some(running) = self.find(id) else { return };
+        match running.phase {
+            Phase::Starting => {
+                running.phase = Phase::Running { deadline: timeout.map(|timeout| now + timeout) }
+            }
+            // The order to stop came while it was being born, so its signal met nobody.
+            Phase::Stopping { why, .. } => {
+                running.phase = Phase::Stopping { why, kill_at: now + grace };
+                effects.push(Effect::Signal(id, SIGTERM));
+            }
+            Phase::Killed { .. } => effects.push(Effect::Kill(id)),
+            Phase::Running { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, end: &End, effects: &mut Vec<Effect>) {
+        let Some(at) = self.running.iter().position(|running| running.waiting.id == end.id) else { return };
+        let running = self.running.swap_remove(at);
+        // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
+        if !end.evidence.unkillable {
+            self.free_slots.insert(running.slot);
+        }
+        let ended = running.phase.ended_by_us();
+        let judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        let verdict = self.verdict(running.waiting, &judgement, end);
+        match verdict {
+            None => {
+                self.tally.evictions += 1;
+                self.queue.push_front(Waiting {
+                    id: AttemptId { number: end.id.number + 1, ..end.id },
+                    evictions: running.waiting.evictions + 1,
+                });
+            }
+            Some(Verdict::Pass | Verdict::Flaky) => self.tally.passed += 1,
+            Some(_) => {
+                self.tally.failed += 1;
+                self.closed |= self.settings.fail_fast;
+            }
+        }
+        effects.push(Effect::Judged(end.id, judgement, verdict));
+        // With every slot lost nothing could ever start again.
+        self.closed |= self.free_slots.is_empty() && self.running.is_empty();
+    }
+
+    /// What a judgement means for the job; `None`: it runs again.
+    fn verdict(&self, waiting: Waiting, judgement: &Judgement, end: &End) -> Option<Verdict> {
+        match judgement.outcome {
+            Outcome::Exited if end.exit == Some(Exit::Code(0)) => Some(Verdict::Pass),
+            Outcome::Evicted if waiting.evictions < MAX_EVICTIONS && !self.closed => None,
+            Outcome::Evicted => Some(Verdict::Infra),
+            _ => Some(Verdict::Fail),
+        }
+    }
+
+    fn interrupt(&mut self, now: Duration, signal: i32, effects: &mut Vec<Effect>) {
+        self.closed = true;
+        self.interrupted = true;
+        let kill_at = now + self.settings.grace;
+        for running in &mut self.running {
+            if running.phase.ended_by_us().is_none() {
+                running.phase = Phase::Stopping { why: Ended::Interrupted, kill_at };
+                effects.push(Effect::Signal(running.waiting.id, signal));
+            }
+        }
+    }
+
+    fn kill_all(&mut self, effects: &mut Vec<Effect>) {
+        self.closed = true;
+        self.interrupted = true;
+        for running in &mut self.running {
+            let why = running.phase.ended_by_us().unwrap_or(Ended::Interrupted);
+            running.phase = Phase::Killed { why };
+            effects.push(Effect::Kill(running.waiting.id));
+        }
+    }
+
+    /// Stops those whose time is up, kills those whose grace is over.
+    fn expire(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let kill_at = now + self.settings.grace;
+        for running in &mut self.running {
+            let id = running.waiting.id;
+            match running.phase {
+                Phase::Running { deadline: Some(deadline) } if deadline <= now => {
+                    running.phase = Phase::Stopping { why: Ended::Timeout, kill_at };
+                    effects.push(Effect::Signal(id, SIGTERM));
+                }
+                Phase::Stopping { why, kill_at } if kill_at <= now => {
+                    running.phase = Phase::Killed { why };
+                    effects.push(Effect::Kill(id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn start(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(next) = self.queue.front().copied() {
+            let someone_alone = self.running.iter().any(|running| running.waiting.alone());
+            let must_wait = someone_alone || (next.alone() && !self.running.is_empty());
+            if self.closed || must_wait {
+                return;
+            }
+            let Some(slot) = self.free_slots.pop_first() else { return };
+            self.queue.pop_front();
+            self.prepared.remove(&next.id);
+            self.running.push(Running { waiting: next, slot, phase: Phase::Starting });
+            effects.push(Effect::Start(Attempt { id: next.id, slot }));
+        }
+    }
+
+    fn prepare(&mut self, effects: &mut Vec<Effect>) {
+        if self.closed {
+            return;
+        }
+        for next in self.queue.iter().take(GROUPS_AHEAD) {
+            if self.prepared.insert(next.id) {
+                effects.push(Effect::Prepare(next.id));
+            }
+        }
+    }
+
+    fn find(&mut self, id: AttemptId) -> Option<&mut Running> {
+        self.running.iter_mut().find(|running| running.waiting.id == id)
+    }
+
+    /// Whether someone asked for the end.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+}
+
+/// The stop signal of a time-out, as a number: this layer knows no system's header.
+const SIGTERM: i32 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn settings(parallel: usize) -> Settings {
+        Settings { parallel, fail_fast: false, grace: 2 * SECOND }
+    }
+
+    fn attempt(job: u32, number: u32) -> AttemptId {
+        AttemptId { job: JobId(job), number }
+    }
+
+    fn ended(id: AttemptId, exit: Exit) -> Input {
+        Input::Ended(Box::new(End { id, exit: Some(exit), spawn_error: None, evidence: Evidence::default() }))
+    }
+
+    fn evicted(id: AttemptId) -> Input {
+        let evidence =
+            Evidence { oom_kill: Some(1), oom_own: Some(0), oom_budget: Some(1), ..Evidence::default() };
+        Input::Ended(Box::new(End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence }))
+    }
+
+    fn starts(effects: &[Effect]) -> Vec<(AttemptId, u32)> {
+        effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Start(attempt) => Some((attempt.id, attempt.slot)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn as_many_run_as_there_are_slots_and_slots_are_reused() {
+        let mut run = Scheduler::new(settings(2), vec![None; 3]);
+        let effects = run.step(Duration::ZERO, Input::Begin);
+        assert_eq!(starts(&effects), [(attempt(0, 1), 0), (attempt(1, 1), 1)]);
+        assert!(effects.contains(&Effect::Prepare(attempt(2, 1))));
+        let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(0)));
+        assert_eq!(starts(&effects), [(attempt(2, 1), 0)]);
+    }
+
+    #[test]
+    fn a_run_without_jobs_finishes_at_once() {
+        assert_eq!(Scheduler::new(settings(1), vec![]).step(Duration::ZERO, Input::Begin), [Effect::Finish]);
+    }
+
+    #[test]
+    fn a_job_out_of_time_is_stopped_then_killed() {
+        let mut run = Scheduler::new(settings(1), vec![Some(5 * SECOND)]);
+        run.step(Duration::ZERO, Input::Begin);
+        run.step(SECOND, Input::Started(attempt(0, 1)));
+        assert_eq!(run.next_deadline(), Some(6 * SECOND));
+        assert_eq!(run.step(5 * SECOND, Input::Tick), []);
+        assert_eq!(run.step(6 * SECOND, Input::Tick), [Effect::Signal(attempt(0, 1), 15)]);
+        assert_eq!(run.next_deadline(), Some(8 * SECOND));
+        assert_eq!(run.step(8 * SECOND, Input::Tick), [Effect::Kill(attempt(0, 1))]);
+        let effects = run.step(9 * SECOND, ended(attempt(0, 1), Exit::Signal(9)));
+        assert!(matches!(
+            &effects[0],
+            Effect::Judged(_, Judgement { outcome: Outcome::Timeout, .. }, Some(Verdict::Fail))
+        ));
+        assert_eq!(effects[1], Effect::Finish);
+    }
+
+    #[test]
+    fn an_eviction_is_not_a_failure_and_the_next_attempt_runs_alone() {
+        let mut run = Scheduler::new(settings(2), vec![None; 3]);
+        run.step(Duration::ZERO, Input::Begin);
+        let effects = run.step(SECOND, evicted(attempt(0, 1)));
+        assert!(starts(&effects).is_empty(), "job 1 still runs: {effects:?}");
+        let effects = run.step(SECOND, ended(attempt(1, 1), Exit::Code(0)));
+        assert_eq!(starts(&effects).len(), 1, "alone: {effects:?}");
+        let effects = run.step(SECOND, ended(attempt(0, 2), Exit::Code(0)));
+        assert_eq!(starts(&effects), [(attempt(2, 1), 0)]);
+        run.step(SECOND, ended(attempt(2, 1), Exit::Code(0)));
+        assert_eq!(run.tally(), Tally { passed: 3, evictions: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn a_job_that_is_evicted_even_when_alone_ends_as_infra() {
+        let mut run = Scheduler::new(settings(1), vec![None]);
+        run.step(Duration::ZERO, Input::Begin);
+        for number in 1..=MAX_EVICTIONS {
+            assert_eq!(starts(&run.step(SECOND, evicted(attempt(0, number)))).len(), 1);
+        }
+        let effects = run.step(SECOND, evicted(attempt(0, MAX_EVICTIONS + 1)));
+        assert!(matches!(&effects[0], Effect::Judged(_, _, Some(Verdict::Infra))), "{effects:?}");
+        assert_eq!(run.tally().failed, 1);
+    }
+
+    #[test]
+    fn fail_fast_starts_nothing_more_and_lets_the_running_end() {
+        let mut run = Scheduler::new(Settings { fail_fast: true, ..settings(2) }, vec![None; 4]);
+        run.step(Duration::ZERO, Input::Begin);
+        let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(3)));
+        assert!(starts(&effects).is_empty() && !effects.contains(&Effect::Finish));
+        assert!(run.step(SECOND, ended(attempt(1, 1), Exit::Code(0))).contains(&Effect::Finish));
+        assert_eq!(run.tally(), Tally { passed: 1, failed: 1, not_run: 2, evictions: 0 });
+    }
+
+    #[test]
+    fn an_interrupt_is_passed_on_and_then_enforced() {
+        let mut run = Scheduler::new(settings(2), vec![None; 4]);
+        run.step(Duration::ZERO, Input::Begin);
+        run.step(Duration::ZERO, Input::Started(attempt(0, 1)));
+        run.step(Duration::ZERO, Input::Started(attempt(1, 1)));
+        let effects = run.step(SECOND, Input::Interrupt(2));
+        assert_eq!(effects, [Effect::Signal(attempt(0, 1), 2), Effect::Signal(attempt(1, 1), 2)]);
+        assert_eq!(run.next_deadline(), Some(3 * SECOND));
+        let effects = run.step(SECOND, Input::KillAll);
+        assert_eq!(effects, [Effect::Kill(attempt(0, 1)), Effect::Kill(attempt(1, 1))]);
+    }
+
+    #[test]
+    fn one_that_is_born_after_the_interrupt_is_stopped_too() {
+        let mut run = Scheduler::new(settings(1), vec![None]);
+        run.step(Duration::ZERO, Input::Begin);
+        run.step(SECOND, Input::Interrupt(2));
+        assert_eq!(run.step(SECOND, Input::Started(attempt(0, 1))), [Effect::Signal(attempt(0, 1), 15)]);
+    }
+
+    #[test]
+    fn a_slot_with_something_unkillable_in_it_is_retired() {
+        let mut run = Scheduler::new(settings(1), vec![None; 2]);
+        run.step(Duration::ZERO, Input::Begin);
+        let evidence = Evidence { unkillable: true, ..Evidence::default() };
+        let end = End { id: attempt(0, 1), exit: None, spawn_error: None, evidence };
+        let effects = run.step(SECOND, Input::Ended(Box::new(end)));
+        assert!(starts(&effects).is_empty() && effects.contains(&Effect::Finish), "{effects:?}");
+    }
+
+    proptest::proptest! {
+        /// Whatever happens, in whatever order: never more than the slots, every job ends once, the run finishes.
+        #[test]
+        fn every_job_ends_exactly_once(
+            parallel in 1usize..5,
+            jobs in 0usize..12,
+            fail_fast: bool,
+            choices in proptest::collection::vec((0u8..6, 0usize..8), 0..200),
+        ) {
+            let mut run = Scheduler::new(Settings { fail_fast, ..settings(parallel) }, vec![Some(5 * SECOND); jobs]);
+            let mut alive: Vec<Attempt> = Vec::new();
+            let mut verdicts: BTreeMap<JobId, u32> = BTreeMap::new();
+            let mut finished = 0;
+            let mut now = Duration::ZERO;
+            let mut inputs = vec![Input::Begin];
+            let mut choices = choices.into_iter();
+            loop {
+                while let Some(input) = inputs.pop() {
+                    for effect in run.step(now, input) {
+                        match effect {
+                            Effect::Start(attempt) => {
+                                proptest::prop_assert!(alive.iter().all(|other| other.slot != attempt.slot));
+                                alive.push(attempt);
+                            }
+                            Effect::Judged(id, _, Some(_)) => *verdicts.entry(id.job).or_default() += 1,
+                            Effect::Finish => finished += 1,
+                            _ => {}
+                        }
+                    }
+                    proptest::prop_assert!(alive.len() <= parallel);
+                }
+                if finished > 0 {
+                    break;
+                }
+                now += Duration::from_millis(700);
+                let (what, which) = choices.next().unwrap_or((0, 0));
+                let id = (!alive.is_empty()).then(|| alive[which % alive.len()].id);
+                inputs.push(match (what, id) {
+                    (0 | 1, Some(id)) => { alive.retain(|a| a.id != id); ended(id, Exit::Code(i32::from(what))) }
+                    (2, Some(id)) => { alive.retain(|a| a.id != id); evicted(id) }
+                    (3, Some(id)) => Input::Started(id),
+                    (4, _) if which == 0 => Input::Interrupt(2),
+                    (5, _) if which == 0 => Input::KillAll,
+                    _ => Input::Tick,
+                });
+            }
+            proptest::prop_assert_eq!(finished, 1);
+            proptest::prop_assert!(alive.is_empty());
+            proptest::prop_assert!(verdicts.values().all(|count| *count == 1));
+            proptest::prop_assert_eq!(verdicts.len() as u64 + run.tally().not_run, jobs as u64);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Exit and evidence -> what happened, and whose doing it was.
+//!
+//! ```text
+//! spawn failed?  ── ENOMEM at its own limit ──▶ oom      ── EAGAIN at pids_max ──▶ pids     ── else ──▶ spawn-failed
+//!    │ no
+//! did we end it for its time?            ── yes ──▶ timeout
+//!    │ no
+//! a sample over a limit, so we ended it? ── yes ──▶ oom / pids
+//!    │ no
+//! oom_kill > 0?   ── own limit was full ──▶ oom
+//!    │            ── the budget was full, or a limit outside ──▶ evicted
+//!    │ no
+//! forks were refused and it failed?      ── yes ──▶ pids
+//!    │ no
+//! signaled / exited
+//! ```
+//!
+//! Never from exit code 137 alone: that is any SIGKILL, or an exit(137).
+
+use crate::model::event::SpawnError;
+use crate::model::{Cause, Evidence, Exit, LimitName, Outcome};
+
+/// What an attempt came to, before anyone asks what it means for the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What happened.
+    pub outcome: Outcome,
+    /// Whose doing it was.
+    pub cause: Cause,
+}
+
+/// Why we ended an attempt ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was up.
+    Timeout,
+    /// Someone asked the run to end.
+    Interrupted,
+}
+
+/// Judges an attempt. `exit` is `None` where its first process can't be killed.
+pub fn judge(
+    exit: Option<Exit>,
+    spawn_error: Option<&SpawnError>,
+    ended: Option<Ended>,
+    evidence: &Evidence,
+) -> Judgement {
+    let of = |outcome, cause| Judgement { outcome, cause };
+    let some = |count: Option<u64>| count.unwrap_or(0) > 0;
+    if spawn_error.is_some() {
+        // A limit below what exec needs: nothing was killed, and yet memory was what lacked.
+        return if some(evidence.oom_own) {
+            of(Outcome::Oom, Cause::Own)
+        } else if some(evidence.pids_max_events) {
+            of(Outcome::Pids, Cause::Own)
+        } else {
+            of(Outcome::SpawnFailed, Cause::Own)
+        };
+    }
+    if ended == Some(Ended::Timeout) {
+        return of(Outcome::Timeout, Cause::Own);
+    }
+    match evidence.sampled_over {
+        Some(LimitName::PidsMax) => return of(Outcome::Pids, Cause::Own),
+        Some(_) => return of(Outcome::Oom, Cause::Own),
+        None => {}
+    }
+    if some(evidence.oom_kill) {
+        return match (some(evidence.oom_own), some(evidence.oom_budget)) {
+            (true, _) => of(Outcome::Oom, Cause::Own),
+            (false, true) => of(Outcome::Evicted, Cause::Budget),
+            (false, false) => of(Outcome::Evicted, Cause::Outside),
+        };
+    }
+    let cause = if ended == Some(Ended::Interrupted) { Cause::Interrupted } else { Cause::Own };
+    match exit {
+        Some(Exit::Code(0)) => of(Outcome::Exited, cause),
+        Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => of(Outcome::Pids, Cause::Own),
+        Some(Exit::Code(_)) => of(Outcome::Exited, cause),
+        Some(Exit::Signal(_)) | None => of(Outcome::Signaled, cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kill() -> Option<Exit> {
+        Some(Exit::Signal(9))
+    }
+
+    fn outcome(exit: Option<Exit>, ended: Option<Ended>, evidence: Evidence) -> (Outcome, Cause) {
+        let judgement = judge(exit, None, ended, &evidence);
+        (judgement.outcome, judgement.cause)
+    }
+
+    #[test]
+    fn a_plain_sigkill_is_no_oom() {
+        let quiet = Evidence { oom_kill: Some(0), oom_own: Some(0), ..Evidence::default() };
+        assert_eq!(outcome(kill(), None, quiet), (Outcome::Signaled, Cause::Own));
+        assert_eq!(outcome(Some(Exit::Code(137)), None, Evidence::default()), (Outcome::Exited, Cause::Own));
+    }
+
+    #[test]
+    fn whose_limit_was_full_decides_an_oom() {
+        let killed = |own, budget| Evidence {
+            oom_kill: Some(1),
+            oom_own: Some(own),
+            oom_budget: Some(budget),
+            ..Evidence::default()
+        };
+        assert_eq!(outcome(kill(), None, killed(1, 0)), (Outcome::Oom, Cause::Own));
+        assert_eq!(outcome(kill(), None, killed(1, 1)), (Outcome::Oom, Cause::Own));
+        assert_eq!(outcome(kill(), None, killed(0, 1)), (Outcome::Evicted, Cause::Budget));
+        assert_eq!(outcome(kill(), None, killed(0, 0)), (Outcome::Evicted, Cause::Outside));
+    }
+
+    #[test]
+    fn an_oom_of_a_child_is_one_even_if_the_command_shrugs() {
+        let evidence = Evidence { oom_kill: Some(2), oom_own: Some(1), ..Evidence::default() };
+        assert_eq!(outcome(Some(Exit::Code(0)), None, evidence), (Outcome::Oom, Cause::Own));
+    }
+
+    #[test]
+    fn refused_forks_matter_only_if_the_command_failed() {
+        let refused = Evidence { pids_max_events: Some(3), ..Evidence::default() };
+        assert_eq!(outcome(Some(Exit::Code(0)), None, refused.clone()), (Outcome::Exited, Cause::Own));
+        assert_eq!(outcome(Some(Exit::Code(1)), None, refused.clone()), (Outcome::Pids, Cause::Own));
+        assert_eq!(outcome(kill(), None, refused), (Outcome::Pids, Cause::Own));
+    }
+
+    #[test]
+    fn what_we_ended_ourselves_comes_first() {
+        let oom = Evidence { oom_kill: Some(1), oom_own: Some(1), ..Evidence::default() };
+        assert_eq!(outcome(kill(), Some(Ended::Timeout), oom), (Outcome::Timeout, Cause::Own));
+    }
+
+    #[test]
+    fn a_limit_below_what_exec_needs_is_an_oom_and_no_spawn_failure() {
+        let error = SpawnError { message: String::new(), exit_code: 125 };
+        let evidence = Evidence { oom_own: Some(2), oom_kill: Some(0), ..Evidence::default() };
+        assert_eq!(judge(None, Some(&error), None, &evidence).outcome, Outcome::Oom);
+        assert_eq!(judge(None, Some(&error), None, &Evidence::default()).outcome, Outcome::SpawnFailed);
+    }
+}
