@@ -22,3 +22,4 @@
 pub mod kernel;
 pub mod model;
 pub mod policy;
+pub mod run;

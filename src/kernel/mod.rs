@@ -11,6 +11,7 @@
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
 //! - [`spawner`]: the one thread that spawns
+//! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed
@@ -27,6 +28,7 @@ pub mod hierarchy;
 pub mod oom;
 pub mod pidfd;
 pub mod process;
+pub mod readiness;
 pub mod spawn;
 pub mod spawner;
 pub mod syscall;

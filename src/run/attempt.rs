@@ -1,0 +1,341 @@
+//! One attempt, from its groups to its evidence.
+//!
+//! ```text
+//! groups ready ─▶ spawned ─▶ first process ended ─▶ nothing left ─▶ evidence read ─▶ groups removed (behind)
+//!                    │  output read, OOM notices heeded
+//! ```
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::capture::Capture;
+use super::clock::Clock;
+use super::live::{Live, LiveSet, Samples};
+use super::settle::{self, Leftovers};
+use super::{Plan, Streams, program};
+use crate::kernel::ground::Group;
+use crate::kernel::spawn::{Child, Program};
+use crate::kernel::spawner::{Order, Spawner, Stream};
+use crate::kernel::tree::Mark;
+use crate::kernel::{KernelError, pidfd, readiness};
+use crate::model::event::{Captured, SpawnError};
+use crate::model::{Attempt, Enforcement, Evidence, Exit, LimitName, Limits};
+use crate::policy::scheduler::End;
+use crate::policy::tuning::STUCK_OOM;
+
+/// A pipe is read in pieces of this size; as large as a pipe holds at once.
+const PIECE: usize = 64 << 10;
+
+/// What all attempts of a run share.
+pub(super) struct Shared {
+    pub plan: Plan,
+    pub clock: Clock,
+    pub live: Rc<LiveSet>,
+    pub spawner: Spawner,
+    /// `/dev/null` for standard input of captured jobs.
+    pub null: Arc<OwnedFd>,
+    /// Whether the terminal is lent to the job.
+    pub foreground: bool,
+    pub news: mpsc::UnboundedSender<News>,
+}
+
+/// What an attempt tells the loop.
+pub(super) enum News {
+    /// Its process has exec'd.
+    Started(Attempt),
+    /// It is over, and its groups are empty.
+    Ended(Box<Ended>),
+}
+
+/// Everything known of an attempt that is over.
+pub(super) struct Ended {
+    pub attempt: Attempt,
+    pub end: End,
+    pub wall: Duration,
+    pub frozen: Duration,
+    pub limits: Limits,
+    pub output: Option<Captured>,
+    /// To be removed, off the hot path. `None` if something in it can't be killed: the sweeper's.
+    pub groups: Option<Group>,
+}
+
+/// Runs one attempt to its end and tells the loop.
+pub(super) async fn supervise(
+    shared: Rc<Shared>,
+    attempt: Attempt,
+    program: Result<Program, SpawnError>,
+    groups: JoinHandle<Result<Group, KernelError>>,
+) {
+    let failed = |message: String| SpawnError { message, exit_code: 125 };
+    let group = match groups.await {
+        Ok(Ok(group)) => group,
+        Ok(Err(error)) => return shared.never_began(attempt, failed(error.to_string()), None),
+        Err(error) => return shared.never_began(attempt, failed(error.to_string()), None),
+    };
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return shared.never_began(attempt, error, Some(group)),
+    };
+    let (mut output, stdio) = match shared.streams(attempt) {
+        Ok(streams) => streams,
+        Err(error) => return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group)),
+    };
+    let (began, paused) = (shared.clock.now(), shared.clock.paused());
+    shared.live.starting.set(shared.live.starting.get() + 1);
+    let answer = shared.spawn(program, stdio, group).await;
+    shared.live.starting.set(shared.live.starting.get() - 1);
+    let (group, child) = match answer {
+        Ok((group, Ok(child))) => (group, child),
+        Ok((group, Err(failure))) => {
+            let command = &shared.plan.jobs[attempt.id.job.0 as usize].command;
+            return shared.never_began(attempt, program::explain(command, failure), Some(group));
+        }
+        Err(_) => return shared.never_began(attempt, failed("the spawner has ended".into()), None),
+    };
+    let live = Rc::new(Live {
+        pid: child.pid.unsigned_abs(),
+        slot: attempt.slot,
+        group: Arc::new(group),
+        mark: Mark::of_slot(&shared.plan.id, attempt.slot),
+        reaped: Cell::new(false),
+        samples: Samples::default().into(),
+    });
+    shared.live.insert(attempt.id, live.clone());
+    let _ = shared.news.send(News::Started(attempt));
+
+    let end = wait(&live, &child, output.as_mut()).await;
+    let wall = shared.clock.now() - began;
+    live.reaped.set(true);
+    let killed = live.samples.borrow().over.is_some();
+    let left = if settle::is_clean(&live) { Leftovers::default() } else { shared.settle(&live, killed).await };
+    // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
+    let output = output.map(|mut output| {
+        output.drain();
+        output.capture.finish()
+    });
+
+    let (exit, cpu_time) = match end {
+        Ok((exit, cpu_time)) => (Some(exit), Some(cpu_time)),
+        Err(_) => (None, None),
+    };
+    let evidence = shared.evidence(&live, left, cpu_time);
+    shared.live.remove(attempt.id);
+    let limits = shared.limits_of(&live);
+    // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
+    let unkillable = evidence.unkillable;
+    let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
+    let end = End { id: attempt.id, exit, spawn_error: None, evidence };
+    let frozen = shared.clock.paused() - paused;
+    let ended = Ended { attempt, end, wall, frozen, limits, output, groups };
+    let _ = shared.news.send(News::Ended(Box::new(ended)));
+}
+
+impl Shared {
+    /// The standard streams of an attempt, and our end of its output.
+    fn streams(&self, attempt: Attempt) -> std::io::Result<(Option<Output>, [Stream; 3])> {
+        let Streams::Capture(folder) = &self.plan.streams else {
+            return Ok((None, [Stream::Inherit, Stream::Inherit, Stream::Inherit]));
+        };
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+        // One pipe for both, so that what a failing job wrote is shown in the order in which it wrote it.
+        let write = Arc::new(write);
+        let output = Output {
+            pipe: Some(readiness::watch(read, Interest::READABLE)?),
+            capture: Capture::new(folder.join(format!("{}.log", attempt.id))),
+        };
+        Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
+    }
+
+    async fn spawn(
+        &self,
+        program: Program,
+        stdio: [Stream; 3],
+        group: Group,
+    ) -> Result<crate::kernel::spawner::Answer, oneshot::error::RecvError> {
+        let job = &self.plan.profile.job;
+        let (answer, answered) = oneshot::channel();
+        let order = Order {
+            program,
+            stdio,
+            oom_score_adj: Some(job.oom_score_adj),
+            nofile: job.nofile,
+            no_new_privs: job.no_new_privs,
+            foreground: self.foreground,
+            group,
+        };
+        self.spawner.order(order, |result| drop(answer.send(result)));
+        answered.await
+    }
+
+    fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
+        let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
+        let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();
+        let end = End { id: attempt.id, exit: None, spawn_error: Some(error), evidence };
+        let (wall, frozen) = (Duration::ZERO, Duration::ZERO);
+        let ended = Ended { attempt, end, wall, frozen, limits, output: None, groups: group };
+        let _ = self.news.send(News::Ended(Box::new(ended)));
+    }
+
+    async fn settle(&self, live: &Rc<Live>, killed: bool) -> Leftovers {
+        let known = self.live.known();
+        let (group, mark) = (live.group.clone(), live.mark.clone());
+        let only = self.plan.parallel == 1;
+        let settled = tokio::task::spawn_blocking(move || match group.v2() {
+            Some(_) => settle::in_cgroup(&group, killed),
+            None => Ok(settle::in_tree(&mark, &known, only, killed)),
+        });
+        // What can't be looked at can't be called clean.
+        let lost = Leftovers { unkillable: true, ..Leftovers::default() };
+        settled.await.ok().and_then(Result::ok).unwrap_or(lost)
+    }
+
+    fn evidence(&self, live: &Live, left: Leftovers, cpu_time: Option<Duration>) -> Evidence {
+        let evidence = live.group.evidence();
+        let samples = live.samples.borrow();
+        Evidence {
+            memory_peak: evidence.memory_peak.or(samples.memory_peak),
+            pids_peak: evidence.pids_peak.or(samples.tasks_peak),
+            cpu_time: evidence.cpu_time.or(cpu_time),
+            leaked: left.processes,
+            leaked_count: left.count,
+            unkillable: left.unkillable,
+            sampled_over: samples.over,
+            ..evidence
+        }
+    }
+
+    /// The limits that somebody held: as read back, and as sampled.
+    fn limits_of(&self, live: &Live) -> Limits {
+        let held = *live.group.limits();
+        let wanted = &self.plan.profile.job.limits;
+        let sampled = |name| self.plan.isolation.of(name) == Enforcement::Sampled;
+        Limits {
+            memory_max: held.memory_max.or(wanted.memory_max.filter(|_| sampled(LimitName::MemoryMax))),
+            pids_max: held.pids_max.or(wanted.pids_max.filter(|_| sampled(LimitName::PidsMax))),
+            ..held
+        }
+    }
+}
+
+/// Our end of what a captured job writes.
+struct Output {
+    /// `None` after its end.
+    pipe: Option<AsyncFd<OwnedFd>>,
+    capture: Capture,
+}
+
+impl Output {
+    /// Takes in some of what was written; waits until there is something.
+    async fn read(&mut self) {
+        let Some(pipe) = &self.pipe else { return std::future::pending().await };
+        let ended = match pipe.readable().await {
+            Ok(mut ready) => match ready.try_io(|pipe| read_piece(pipe.get_ref(), &mut self.capture)) {
+                Ok(Ok(count)) => count == 0,
+                Ok(Err(_)) => true,
+                Err(_would_block) => false,
+            },
+            Err(_) => true,
+        };
+        if ended {
+            self.pipe = None;
+        }
+    }
+
+    /// Takes in what is there, and no more than a pipe can hold: one that escaped may go on writing.
+    fn drain(&mut self) {
+        let Some(pipe) = self.pipe.take() else { return };
+        for _ in 0..32 {
+            match read_piece(pipe.get_ref(), &mut self.capture) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> std::io::Result<usize> {
+    thread_local! {
+        // One for all attempts: the loop reads them in turn, on one thread.
+        static PIECES: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; PIECE]);
+    }
+    PIECES.with_borrow_mut(|piece| {
+        let count = nix::unistd::read(pipe, piece)?;
+        capture.push(&piece[..count]);
+        Ok(count)
+    })
+}
+
+/// Waits for the first process, reading what is written and heeding OOM notices meanwhile.
+async fn wait(live: &Rc<Live>, child: &Child, mut output: Option<&mut Output>) -> Result<(Exit, Duration), KernelError> {
+    let lost = |source| KernelError::Call { what: "wait for a child", source };
+    let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
+    let oom = heed_oom(live);
+    tokio::pin!(oom);
+    loop {
+        tokio::select! {
+            ready = ended.readable() => {
+                let mut ready = ready.map_err(lost)?;
+                match pidfd::try_wait(&child.pidfd)? {
+                    Some(end) => return Ok(end),
+                    None => ready.clear_ready(),
+                }
+            }
+            () = &mut oom => {}
+            () = read(&mut output) => {}
+        }
+    }
+}
+
+async fn read(output: &mut Option<&mut Output>) {
+    match output {
+        Some(output) => output.read().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the whole of an attempt of which a part was OOM-killed, or that is stuck at its limit.
+///
+/// v2 does the first itself (memory.oom.group); v1 kills one process and lets the rest go on. Neither can end
+/// one with oom_score_adj -1000, which spins at its limit for ever.
+async fn heed_oom(live: &Rc<Live>) {
+    let Some(notice) = live.group.oom_notice() else { return std::future::pending().await };
+    let interest = Interest::READABLE | Interest::PRIORITY | Interest::ERROR;
+    let Ok(notice) = readiness::watch(notice.as_fd(), interest) else {
+        return std::future::pending().await;
+    };
+    loop {
+        match notice.ready(interest).await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => return std::future::pending().await,
+        }
+        let before = live.group.oom().unwrap_or_default();
+        // The v1 notice comes before the kill.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let mut pause = Duration::from_millis(20);
+        let begin = std::time::Instant::now();
+        while let Some((own, kills)) = live.group.oom() {
+            if live.reaped.get() {
+                break;
+            }
+            let stuck = begin.elapsed() >= STUCK_OOM && own > before.0 && kills == before.1;
+            if kills > 0 || stuck {
+                live.kill(&[]);
+                break;
+            }
+            if begin.elapsed() > STUCK_OOM {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+}

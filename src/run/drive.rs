@@ -1,0 +1,331 @@
+//! The loop: what happens goes into the scheduler, what it decides is done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet, LocalSet};
+
+use super::attempt::{Ended, News, Shared, supervise};
+use super::clock::Clock;
+use super::live::LiveSet;
+use super::program::Programs;
+use super::signals::{Asked, Signals};
+use super::{Plan, Streams, sample};
+use crate::kernel::ground::Group;
+use crate::kernel::spawner::Spawner;
+use crate::kernel::{KernelError, pidfd, terminal, tree};
+use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
+use crate::model::{Attempt, AttemptId, JobId, Tier};
+use crate::policy::scheduler::{Effect, Input, Scheduler, Settings};
+use crate::policy::tuning::KILL_PATIENCE;
+use crate::policy::verdict::Judgement;
+
+/// Groups are made and removed, and leftovers waited for, on at most so many threads.
+const THREADS_ASIDE: usize = 8;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Summary {
+    /// The counts.
+    pub finished: RunFinished,
+    /// The signal that someone asked for the end with.
+    pub asked_to_end: Option<i32>,
+    /// The last attempt's end; for the exit code of a single job.
+    pub last: Option<AttemptFinished>,
+    /// Whether the run's groups are gone. If not, the next start sweeps them.
+    pub clean: bool,
+}
+
+/// Runs the plan to its end; `report` is told every event.
+///
+/// # Errors
+/// [`KernelError`] if the loop itself can't be set up; nothing has started then.
+pub fn execute(plan: Plan, mut report: impl FnMut(&Event)) -> Result<Summary, KernelError> {
+    let failed = |source: io::Error| KernelError::Call { what: "set up the run's loop", source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(THREADS_ASIDE)
+        .thread_stack_size(256 << 10)
+        .build()
+        .map_err(failed)?;
+    let local = LocalSet::new();
+    let summary = local.block_on(&runtime, async {
+        let mut drive = Drive::new(plan)?;
+        drive.run(&mut report).await;
+        Ok::<Summary, KernelError>(drive.summary(&mut report))
+    });
+    // Threads aside may still hold a group that can't be emptied: they are not waited for.
+    runtime.shutdown_background();
+    summary
+}
+
+struct Drive {
+    shared: Rc<Shared>,
+    scheduler: Scheduler,
+    signals: Signals,
+    programs: Programs,
+    news: mpsc::UnboundedReceiver<News>,
+    /// Groups being made, or made and waiting for their attempt.
+    groups: BTreeMap<AttemptId, JoinHandle<Result<Group, KernelError>>>,
+    removals: JoinSet<()>,
+    /// Ended, and not yet judged.
+    ended: Option<Box<Ended>>,
+    asked_to_end: Option<i32>,
+    leaked: u64,
+    last: Option<AttemptFinished>,
+    finished: bool,
+}
+
+impl Drive {
+    fn new(plan: Plan) -> Result<Drive, KernelError> {
+        let failed = |source: io::Error| KernelError::Call { what: "set up the run's loop", source };
+        if plan.ground.v2().is_none() {
+            tree::become_subreaper()?;
+        }
+        let foreground = plan.streams == Streams::PassThrough && terminal::is_foreground(io::stdin().as_fd());
+        let null: OwnedFd = std::fs::File::open("/dev/null").map_err(failed)?.into();
+        let (sender, news) = mpsc::unbounded_channel();
+        let settings = Settings { parallel: plan.parallel, fail_fast: plan.fail_fast, grace: plan.grace };
+        Ok(Drive {
+            scheduler: Scheduler::new(settings, plan.jobs.iter().map(|job| job.timeout).collect()),
+            signals: Signals::install(foreground).map_err(failed)?,
+            programs: Programs::new(&plan.id),
+            news,
+            groups: BTreeMap::new(),
+            removals: JoinSet::new(),
+            ended: None,
+            asked_to_end: None,
+            leaked: 0,
+            last: None,
+            finished: false,
+            shared: Rc::new(Shared {
+                clock: Clock::start(),
+                live: Rc::new(LiveSet::new(plan.guardian)),
+                spawner: Spawner::start(plan.profile.job.drop_capabilities)?,
+                null: Arc::new(null),
+                foreground,
+                news: sender,
+                plan,
+            }),
+        })
+    }
+
+    async fn run(&mut self, report: &mut impl FnMut(&Event)) {
+        let plan = &self.shared.plan;
+        report(&Event::RunStarted(RunStarted {
+            run: plan.id.clone(),
+            profile: plan.profile.name.clone(),
+            isolation: plan.isolation.clone(),
+            budget: plan.budget,
+            jobs: plan.jobs.len(),
+            parallel: plan.parallel,
+            pass_through: plan.streams == Streams::PassThrough,
+        }));
+        if sample::is_needed(&plan.isolation) {
+            tokio::task::spawn_local(sample::watch(self.shared.live.clone(), plan.profile.job.limits));
+        }
+        self.step(Input::Begin, report);
+        while !self.finished {
+            let input = self.next_input(report).await;
+            self.step(input, report);
+        }
+    }
+
+    /// Waits for something to happen.
+    async fn next_input(&mut self, report: &mut impl FnMut(&Event)) -> Input {
+        loop {
+            let deadline = self.scheduler.next_deadline().map(|time| self.shared.clock.instant(time));
+            let until = async {
+                match deadline {
+                    Some(instant) => tokio::time::sleep_until(instant.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                asked = self.signals.next() => match asked {
+                    Asked::End(signal) => {
+                        let again = self.asked_to_end.replace(signal).is_some();
+                        return if again { Input::KillAll } else { Input::Interrupt(signal) };
+                    }
+                    Asked::Stop => self.stop(),
+                    Asked::Child => self.follow_a_stopped_job(),
+                },
+                Some(news) = self.news.recv() => match news {
+                    News::Started(attempt) => {
+                        report(&Event::AttemptStarted { attempt, job: self.name(attempt.id.job) });
+                        return Input::Started(attempt.id);
+                    }
+                    News::Ended(ended) => {
+                        let end = ended.end.clone();
+                        self.ended = Some(ended);
+                        return Input::Ended(Box::new(end));
+                    }
+                },
+                () = until => return Input::Tick,
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
+        let now = self.shared.clock.now();
+        for effect in self.scheduler.step(now, input) {
+            match effect {
+                Effect::Prepare(id) => self.prepare(id),
+                Effect::Start(attempt) => self.start(attempt),
+                Effect::Signal(id, signal) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        live.signal(signal);
+                    }
+                }
+                Effect::Kill(id) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        live.kill(&self.shared.live.known());
+                    }
+                }
+                Effect::Judged(_, judgement, verdict) => {
+                    if let Some(ended) = self.ended.take() {
+                        let finished = self.finished_attempt(*ended, judgement, verdict);
+                        report(&Event::AttemptFinished(Box::new(finished.clone())));
+                        self.last = Some(finished);
+                    }
+                }
+                Effect::Finish => self.finished = true,
+            }
+        }
+    }
+
+    /// Makes an attempt's groups, aside.
+    fn prepare(&mut self, id: AttemptId) {
+        let ground = self.shared.plan.ground.clone();
+        let limits = self.shared.plan.jobs[id.job.0 as usize].limits;
+        let made = tokio::task::spawn_blocking(move || ground.attempt(&id.to_string(), &limits));
+        self.groups.insert(id, made);
+    }
+
+    fn start(&mut self, attempt: Attempt) {
+        if !self.groups.contains_key(&attempt.id) {
+            self.prepare(attempt.id);
+        }
+        let Some(groups) = self.groups.remove(&attempt.id) else { return };
+        let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
+        let program = self.programs.program(job, attempt);
+        tokio::task::spawn_local(supervise(self.shared.clone(), attempt, program, groups));
+    }
+
+    fn finished_attempt(
+        &mut self,
+        ended: Ended,
+        judgement: Judgement,
+        verdict: Option<crate::model::Verdict>,
+    ) -> AttemptFinished {
+        if let Some(mut groups) = ended.groups {
+            while self.removals.try_join_next().is_some() {}
+            // What can't be removed now is removed with the run's group, or by the next start.
+            self.removals.spawn_blocking(move || drop(groups.remove()));
+        }
+        // Only while no spawn is under way is every child of ours either known or an orphan.
+        if self.shared.plan.ground.v2().is_none() && self.shared.live.starting.get() == 0 {
+            tree::reap(&self.shared.live.known());
+        }
+        self.leaked += ended.end.evidence.leaked_count;
+        AttemptFinished {
+            attempt: ended.attempt,
+            job: self.name(ended.attempt.id.job),
+            outcome: judgement.outcome,
+            cause: judgement.cause,
+            verdict,
+            exit: ended.end.exit,
+            spawn_error: ended.end.spawn_error,
+            wall: ended.wall,
+            frozen: ended.frozen,
+            evidence: ended.end.evidence,
+            limits: ended.limits,
+            timeout: self.shared.plan.jobs[ended.attempt.id.job.0 as usize].timeout,
+            output: ended.output,
+        }
+    }
+
+    fn name(&self, job: JobId) -> String {
+        self.shared.plan.jobs[job.0 as usize].name.clone()
+    }
+
+    /// Ctrl-Z: everything stands still until `fg`.
+    fn stop(&self) {
+        let all = self.shared.live.all();
+        all.iter().for_each(|live| live.freeze(true));
+        self.shared.clock.pause(stop_self);
+        all.iter().for_each(|live| live.freeze(false));
+    }
+
+    /// The job that has the terminal was stopped by it: so are we, until `fg`.
+    fn follow_a_stopped_job(&self) {
+        for live in self.shared.live.all() {
+            let stopped = || pidfd::open(live.pid).is_some_and(|handle| pidfd::stopped(&handle).is_some());
+            if !self.shared.foreground || live.reaped.get() || !stopped() {
+                continue;
+            }
+            let stdin = io::stdin();
+            terminal::give(stdin.as_fd(), None);
+            self.shared.clock.pause(stop_self);
+            if terminal::is_foreground(stdin.as_fd()) {
+                terminal::give(stdin.as_fd(), Some(live.pid.cast_signed()));
+            }
+            live.signal(libc::SIGCONT);
+        }
+    }
+
+    fn summary(mut self, report: &mut impl FnMut(&Event)) -> Summary {
+        if self.shared.foreground {
+            terminal::give(io::stdin().as_fd(), None);
+        }
+        for (_, made) in std::mem::take(&mut self.groups) {
+            made.abort();
+        }
+        let tally = self.scheduler.tally();
+        let finished = RunFinished {
+            passed: tally.passed,
+            failed: tally.failed,
+            flaky: 0,
+            not_run: tally.not_run,
+            evictions: tally.evictions,
+            leaked: self.leaked,
+            interrupted: self.scheduler.interrupted(),
+            wall: self.shared.clock.now(),
+        };
+        report(&Event::RunFinished(finished));
+        let unkillable = self.last.as_ref().is_some_and(|last| last.evidence.unkillable);
+        let patience = if unkillable { Duration::ZERO } else { KILL_PATIENCE };
+        let clean = self.remove_ground(patience);
+        Summary { finished, asked_to_end: self.asked_to_end, last: self.last, clean }
+    }
+
+    fn remove_ground(&self, patience: Duration) -> bool {
+        let ground = &self.shared.plan.ground;
+        if ground.v2().is_none() {
+            // What escaped its attempt without a trace is still our child.
+            let known = [self.shared.plan.guardian];
+            let find = || tree::with_descendants(tree::orphans(&known));
+            return self.shared.plan.isolation.tier == Tier::Off || tree::kill_all(find, patience);
+        }
+        // Groups that were being made or removed aside at this moment: the next look finds them.
+        (0..50).any(|_| {
+            let removed = ground.remove(patience).is_ok();
+            if !removed {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            removed
+        })
+    }
+}
+
+/// Stops this process as Ctrl-Z does; returns when it is continued.
+fn stop_self() {
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+}

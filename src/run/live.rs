@@ -1,0 +1,139 @@
+//! The attempts that have a process now, and how they are stopped, killed and frozen.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::kernel::cgroup;
+use crate::kernel::ground::Group;
+use crate::kernel::process;
+use crate::kernel::tree::{self, Mark};
+use crate::model::{AttemptId, Bytes, LimitName};
+
+/// An attempt between spawn and evidence.
+#[derive(Debug)]
+pub struct Live {
+    /// Its first process, which leads its process group.
+    pub pid: u32,
+    /// Its place among those that run.
+    pub slot: u32,
+    /// Its cgroups.
+    pub group: Arc<Group>,
+    /// What its processes carry in their environment.
+    pub mark: Mark,
+    /// Whether the first process is reaped, so that `pid` may be another's by now.
+    pub reaped: Cell<bool>,
+    /// What was measured where the kernel doesn't.
+    pub samples: RefCell<Samples>,
+}
+
+/// Measurements of an attempt.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// The most memory seen.
+    pub memory_peak: Option<Bytes>,
+    /// The most tasks seen.
+    pub tasks_peak: Option<u64>,
+    /// The limit that was seen broken.
+    pub over: Option<LimitName>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct LiveSet {
+    attempts: RefCell<BTreeMap<AttemptId, Rc<Live>>>,
+    /// Spawns under way: children that are not in the set yet.
+    pub starting: Cell<usize>,
+    /// Our child that is no job's.
+    guardian: u32,
+}
+
+impl LiveSet {
+    /// An empty one.
+    pub fn new(guardian: u32) -> LiveSet {
+        LiveSet { guardian, ..LiveSet::default() }
+    }
+
+    /// Takes in an attempt whose process has exec'd.
+    pub fn insert(&self, id: AttemptId, live: Rc<Live>) {
+        self.attempts.borrow_mut().insert(id, live);
+    }
+
+    /// Lets go of one whose groups are empty.
+    pub fn remove(&self, id: AttemptId) {
+        self.attempts.borrow_mut().remove(&id);
+    }
+
+    /// One of them.
+    pub fn get(&self, id: AttemptId) -> Option<Rc<Live>> {
+        self.attempts.borrow().get(&id).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Rc<Live>> {
+        self.attempts.borrow().values().cloned().collect()
+    }
+
+    /// Children of ours that are nobody's orphans.
+    pub fn known(&self) -> Vec<u32> {
+        let attempts = self.attempts.borrow();
+        let leaders = attempts.values().filter(|live| !live.reaped.get()).map(|live| live.pid);
+        leaders.chain([self.guardian]).collect()
+    }
+}
+
+impl Live {
+    /// Sends `signal` to the attempt's process group; what is stopped wakes up to see it.
+    pub fn signal(&self, signal: i32) {
+        let Ok(signal) = Signal::try_from(signal) else { return };
+        // The group's number stays ours until its leader is reaped.
+        if !self.reaped.get() {
+            let group = Pid::from_raw(self.pid.cast_signed());
+            let _ = killpg(group, signal);
+            if !matches!(signal, Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGCONT) {
+                let _ = killpg(group, Signal::SIGCONT);
+            }
+        }
+    }
+
+    /// Kills all of it.
+    pub fn kill(&self, known: &[u32]) {
+        match self.group.v2() {
+            Some(dir) => drop(cgroup::kill(dir)),
+            None => drop(tree::kill_all(|| self.members(known), std::time::Duration::ZERO)),
+        }
+    }
+
+    /// Stops or resumes all of it.
+    pub fn freeze(&self, frozen: bool) {
+        match self.group.v2() {
+            Some(dir) => drop(cgroup::freeze(dir, frozen)),
+            None => self.signal(if frozen { libc::SIGSTOP } else { libc::SIGCONT }),
+        }
+    }
+
+    /// Its processes. `known` are children of ours that are no orphans.
+    pub fn members(&self, known: &[u32]) -> Vec<u32> {
+        if let Some(dir) = self.group.v2() {
+            return cgroup::pids(dir);
+        }
+        let mut roots = tree::orphans(known);
+        roots.retain(|pid| self.mark.is_on(*pid));
+        if !self.reaped.get() {
+            roots.push(self.pid);
+        }
+        tree::with_descendants(roots)
+    }
+
+    /// Memory that its processes pay for, and how many tasks they have.
+    pub fn measure(&self, known: &[u32]) -> (Bytes, u64) {
+        let members = self.members(known);
+        let memory = members.iter().filter_map(|pid| process::private_resident(*pid)).sum();
+        let alive = members.iter().filter_map(|pid| process::Stat::read(*pid)).filter(process::Stat::is_alive);
+        (Bytes(memory), alive.map(|stat| stat.num_threads).sum())
+    }
+}

@@ -1,0 +1,30 @@
+//! The imperative shell: feeds what happens to the policy and does what it decides.
+//!
+//! - [`plan`]: what a run is given
+//! - [`program`]: a command's file, arguments and environment, ready for exec
+//! - [`drive`]: the loop
+//! - [`attempt`]: one attempt from its groups to its evidence
+//! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
+//! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
+//! - [`sample`]: limits that the kernel does not hold
+//! - [`capture`]: what a job writes, bounded
+//! - [`clock`]: time that stands still while sandtest is stopped
+//! - [`signals`]: Ctrl-C, Ctrl-Z and their kin
+//! - [`record`]: the run's folder in the state directory, and its lock
+//! - [`sweep`]: what killed runs left behind
+
+pub mod attempt;
+pub mod capture;
+pub mod clock;
+pub mod drive;
+pub mod live;
+pub mod plan;
+pub mod program;
+pub mod record;
+pub mod sample;
+pub mod settle;
+pub mod signals;
+pub mod sweep;
+
+pub use drive::execute;
+pub use plan::{Plan, Streams};

@@ -1,0 +1,44 @@
+//! What a run is given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kernel::ground::Ground;
+use crate::model::{Isolation, Job, Limits, Profile, RunId};
+
+/// Everything that is settled before the first job starts.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run's id.
+    pub id: RunId,
+    /// What to execute, in this order.
+    pub jobs: Vec<Job>,
+    /// The profile in force, command line included.
+    pub profile: Profile,
+    /// What this environment allows.
+    pub isolation: Isolation,
+    /// Where groups are made.
+    pub ground: Arc<Ground>,
+    /// The budget, as read back.
+    pub budget: Limits,
+    /// Jobs at once.
+    pub parallel: usize,
+    /// Whether a failure stops what has not begun.
+    pub fail_fast: bool,
+    /// Between the stop signal and the kill.
+    pub grace: Duration,
+    /// What happens to the jobs' streams.
+    pub streams: Streams,
+    /// The guardian: a child of ours that is no job's.
+    pub guardian: u32,
+}
+
+/// What happens to the jobs' standard streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Streams {
+    /// One job: ours, untouched.
+    PassThrough,
+    /// Standard input is empty; what is written is kept, and spilled below this folder when it is long.
+    Capture(PathBuf),
+}

@@ -1,0 +1,35 @@
+//! Limits that the kernel does not hold: measured every few milliseconds, and enforced by a kill.
+
+use std::rc::Rc;
+
+use super::live::LiveSet;
+use crate::model::{Enforcement, Isolation, LimitName, Limits};
+use crate::policy::{sampling, tuning};
+
+/// Whether anything has to be measured.
+pub fn is_needed(isolation: &Isolation) -> bool {
+    LimitName::ALL.iter().any(|name| isolation.of(*name) == Enforcement::Sampled)
+}
+
+/// Measures all attempts again and again, for as long as it is polled.
+pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
+    loop {
+        let known = live.known();
+        let mut pause = tuning::SAMPLE_SLOWEST;
+        for attempt in live.all() {
+            if attempt.reaped.get() {
+                continue;
+            }
+            let (memory, tasks) = attempt.measure(&known);
+            let mut samples = attempt.samples.borrow_mut();
+            samples.memory_peak = samples.memory_peak.max(Some(memory));
+            samples.tasks_peak = samples.tasks_peak.max(Some(tasks));
+            if let Some(limit) = sampling::over(&limits, memory, tasks) {
+                samples.over.get_or_insert(limit);
+                attempt.kill(&known);
+            }
+            pause = pause.min(sampling::pause(&limits, memory));
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

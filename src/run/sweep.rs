@@ -1,0 +1,75 @@
+//! What killed runs left behind, ended and removed at the next start.
+//!
+//! Only runs whose lock is free are touched, and groups only if they are of this boot. Nothing is killed by a
+//! stored number: cgroup.kill, or a pidfd of a process that carries the run's mark.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::record::{RunFile, State, abandoned, boot_id, write_run_file};
+use crate::kernel::files::{self, Dir};
+use crate::kernel::process;
+use crate::kernel::tree::{self, Mark};
+use crate::kernel::cgroup;
+use crate::model::RunId;
+
+/// How long what was killed may take to go; what takes longer is the next start's.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A run that did not come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Its id.
+    pub run: String,
+    /// Whether the machine has been started anew since.
+    pub other_boot: bool,
+    /// Whether all it left is gone.
+    pub swept: bool,
+}
+
+/// Ends and removes what killed runs left.
+pub fn sweep() -> Vec<Interrupted> {
+    abandoned()
+        .into_iter()
+        .map(|(folder, file, lock)| {
+            let other_boot = file.boot_id != boot_id();
+            let swept = other_boot || sweep_one(&file);
+            if swept {
+                let _ = write_run_file(&folder, &RunFile { state: State::Interrupted, groups: vec![], ..file.clone() });
+            }
+            drop(lock);
+            Interrupted { run: file.run, other_boot, swept }
+        })
+        .collect()
+}
+
+fn sweep_one(file: &RunFile) -> bool {
+    let Some(first) = file.groups.first() else {
+        let mark = Mark::of_run(&RunId(file.run.clone()));
+        let me = std::process::id();
+        let find = || process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid)).collect();
+        return tree::kill_all(find, PATIENCE);
+    };
+    if let Ok(run) = Dir::open(first) {
+        let _ = cgroup::kill(&run);
+        let _ = cgroup::wait_empty(&run, PATIENCE);
+    }
+    file.groups.iter().all(|path| removable(path) && files::remove_group(path).is_ok())
+}
+
+/// Groups carry our name: a file that says otherwise is not believed.
+fn removable(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sandtest-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_of_ours_are_removed() {
+        assert!(removable(Path::new("/sys/fs/cgroup/x/sandtest-run-1")));
+        assert!(!removable(Path::new("/sys/fs/cgroup/x")));
+        assert!(!removable(Path::new("/")));
+    }
+}
