@@ -18,8 +18,14 @@
 //! - [`report`]: one event stream, many readers: terminal, JSON lines
 //! - [`cli`]: one file a subcommand
 
+pub mod cli;
+pub mod host;
 #[allow(unsafe_code, reason = "the one layer that talks to the kernel itself")]
 pub mod kernel;
 pub mod model;
 pub mod policy;
+pub mod profile;
+pub mod report;
 pub mod run;
+pub mod source;
+pub mod systemd;

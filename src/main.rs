@@ -1,2 +1,5 @@
-//! sandtest.
-fn main() {}
+//! Parse, run, exit code.
+
+fn main() -> std::process::ExitCode {
+    sandtest::cli::main().into()
+}

@@ -3,13 +3,11 @@
 //! PDEATHSIG follows the thread that cloned, so children of a pool's thread would die with its keep-alive. And
 //! a clone into a frozen group waits until that is thawed: the loop that would thaw it must not wait with it.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::KernelError;
-use super::child::Step;
 use super::files::Dir;
 use super::ground::Group;
 use super::spawn::{Child, IgnoredSignals, Program, Setting, SpawnFailure, Stack, spawn};
@@ -128,17 +126,5 @@ fn carry_out(order: &Order, ignored: IgnoredSignals, stack: &mut Stack) -> Resul
         no_new_privs: order.no_new_privs,
         terminal: order.foreground.then(|| own[0]),
     };
-    match spawn(&order.program, &setting, ignored, stack) {
-        // A script without `#!`: execvp(3) and every shell run it with sh.
-        Err(SpawnFailure { step: Step::Exec, errno: libc::ENOEXEC }) => {
-            let (path, argv) = (order.program.path.clone(), order.program.argv.iter().skip(1).cloned());
-            let shell = Program {
-                path: c"/bin/sh".to_owned(),
-                argv: [CString::from(c"sh"), path].into_iter().chain(argv).collect(),
-                environment: order.program.environment.clone(),
-            };
-            spawn(&shell, &setting, ignored, stack)
-        }
-        result => result,
-    }
+    spawn(&order.program, &setting, ignored, stack)
 }

@@ -86,7 +86,9 @@ pub(super) async fn supervise(
     };
     let (mut output, stdio) = match shared.streams(attempt) {
         Ok(streams) => streams,
-        Err(error) => return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group)),
+        Err(error) => {
+            return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group));
+        }
     };
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.starting.set(shared.live.starting.get() + 1);
@@ -115,7 +117,8 @@ pub(super) async fn supervise(
     let wall = shared.clock.now() - began;
     live.reaped.set(true);
     let killed = live.samples.borrow().over.is_some();
-    let left = if settle::is_clean(&live) { Leftovers::default() } else { shared.settle(&live, killed).await };
+    let left =
+        if settle::is_clean(&live) { Leftovers::default() } else { shared.settle(&live, killed).await };
     // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
     let output = output.map(|mut output| {
         output.drain();
@@ -275,7 +278,11 @@ fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> std::io::Result<usize> {
 }
 
 /// Waits for the first process, reading what is written and heeding OOM notices meanwhile.
-async fn wait(live: &Rc<Live>, child: &Child, mut output: Option<&mut Output>) -> Result<(Exit, Duration), KernelError> {
+async fn wait(
+    live: &Rc<Live>,
+    child: &Child,
+    mut output: Option<&mut Output>,
+) -> Result<(Exit, Duration), KernelError> {
     let lost = |source| KernelError::Call { what: "wait for a child", source };
     let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
     let oom = heed_oom(live);

@@ -133,7 +133,8 @@ impl Live {
     pub fn measure(&self, known: &[u32]) -> (Bytes, u64) {
         let members = self.members(known);
         let memory = members.iter().filter_map(|pid| process::private_resident(*pid)).sum();
-        let alive = members.iter().filter_map(|pid| process::Stat::read(*pid)).filter(process::Stat::is_alive);
+        let alive =
+            members.iter().filter_map(|pid| process::Stat::read(*pid)).filter(process::Stat::is_alive);
         (Bytes(memory), alive.map(|stat| stat.num_threads).sum())
     }
 }

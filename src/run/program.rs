@@ -45,9 +45,13 @@ impl Programs {
         environment.extend(entry(b"SANDTEST_ATTEMPT", attempt.id.number.to_string().as_bytes()));
         environment.extend(entry(b"SANDTEST_SLOT", attempt.slot.to_string().as_bytes()));
         if let Some(shard) = job.shard {
-            for (index, total) in [("TEST_SHARD_INDEX", "TEST_TOTAL_SHARDS"), ("GTEST_SHARD_INDEX", "GTEST_TOTAL_SHARDS")] {
+            for (index, total) in
+                [("TEST_SHARD_INDEX", "TEST_TOTAL_SHARDS"), ("GTEST_SHARD_INDEX", "GTEST_TOTAL_SHARDS")]
+            {
                 let given = |entry: &CString| {
-                    [index, total].iter().any(|name| entry.as_bytes().starts_with(format!("{name}=").as_bytes()))
+                    [index, total]
+                        .iter()
+                        .any(|name| entry.as_bytes().starts_with(format!("{name}=").as_bytes()))
                 };
                 environment.retain(|entry| !given(entry));
                 environment.extend(entry(index.as_bytes(), shard.index.to_string().as_bytes()));
@@ -81,15 +85,23 @@ pub fn explain(command: &Command, failure: SpawnFailure) -> SpawnError {
             message: format!("{program}: its interpreter is missing ({cause})"),
             exit_code: 127,
         },
-        (Step::Exec, libc::EACCES | libc::ENOEXEC | libc::EISDIR | libc::ETXTBSY | libc::EPERM | libc::ELOOP) => {
+        (Step::Exec, libc::ENOEXEC) => SpawnError {
+            message: format!(
+                "{program} can't be executed: it is no program and has no `#!` line (sh {program}?)"
+            ),
+            exit_code: 126,
+        },
+        (Step::Exec, libc::EACCES | libc::EISDIR | libc::ETXTBSY | libc::EPERM | libc::ELOOP) => {
             SpawnError { message: format!("{program} can't be executed: {cause}"), exit_code: 126 }
         }
-        (Step::Exec, libc::E2BIG) => {
-            SpawnError { message: format!("{program}: arguments and environment are too long: {cause}"), exit_code: 126 }
-        }
-        (step, _) => {
-            SpawnError { message: format!("start {program}: {}: {cause}", step_in_words(step)), exit_code: 125 }
-        }
+        (Step::Exec, libc::E2BIG) => SpawnError {
+            message: format!("{program}: arguments and environment are too long: {cause}"),
+            exit_code: 126,
+        },
+        (step, _) => SpawnError {
+            message: format!("start {program}: {}: {cause}", step_in_words(step)),
+            exit_code: 125,
+        },
     }
 }
 
@@ -137,7 +149,10 @@ fn search(name: &OsStr, folders: &[PathBuf]) -> Result<PathBuf, SpawnError> {
 }
 
 fn executable(path: &Path) -> Result<(), SpawnError> {
-    let refuse = |why: &str| SpawnError { message: format!("{} can't be executed: {why}", path.display()), exit_code: 126 };
+    let refuse = |why: &str| SpawnError {
+        message: format!("{} can't be executed: {why}", path.display()),
+        exit_code: 126,
+    };
     if path.is_dir() {
         return Err(refuse("it is a directory"));
     }

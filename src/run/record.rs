@@ -79,7 +79,8 @@ impl Record {
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(at("make", &path))?;
         lock.lock().map_err(at("lock", &path))?;
-        let file = RunFile { run: id.0.clone(), boot_id: boot_id(), state: State::Running, groups: Vec::new() };
+        let file =
+            RunFile { run: id.0.clone(), boot_id: boot_id(), state: State::Running, groups: Vec::new() };
         let record = Record { folder, file, _lock: lock };
         record.write()?;
         prune(&runs);
@@ -136,7 +137,8 @@ pub(super) fn abandoned() -> Vec<(PathBuf, RunFile, File)> {
     entries
         .filter_map(|entry| {
             let folder = entry.path();
-            let file: RunFile = serde_json::from_str(&fs::read_to_string(folder.join("run.json")).ok()?).ok()?;
+            let file: RunFile =
+                serde_json::from_str(&fs::read_to_string(folder.join("run.json")).ok()?).ok()?;
             if file.state != State::Running {
                 return None;
             }
@@ -182,7 +184,8 @@ fn own_temporary_folder() -> PathBuf {
 
 /// Removes the folders of the oldest runs that have ended.
 fn prune(runs: &Path) {
-    let mut folders: Vec<PathBuf> = fs::read_dir(runs).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(runs).into_iter().flatten().flatten().map(|e| e.path()).collect();
     if folders.len() <= KEPT {
         return;
     }
@@ -190,8 +193,9 @@ fn prune(runs: &Path) {
     for folder in &folders[..folders.len() - KEPT] {
         // Removed with the lock held, so never under a running sandtest.
         let Ok(lock) = File::open(folder.join("lock")) else { continue };
-        let ended = fs::read_to_string(folder.join("run.json"))
-            .is_ok_and(|text| serde_json::from_str::<RunFile>(&text).is_ok_and(|file| file.state != State::Running));
+        let ended = fs::read_to_string(folder.join("run.json")).is_ok_and(|text| {
+            serde_json::from_str::<RunFile>(&text).is_ok_and(|file| file.state != State::Running)
+        });
         if ended && lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(folder);
         }

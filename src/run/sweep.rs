@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::record::{RunFile, State, abandoned, boot_id, write_run_file};
+use crate::kernel::cgroup;
 use crate::kernel::files::{self, Dir};
 use crate::kernel::process;
 use crate::kernel::tree::{self, Mark};
-use crate::kernel::cgroup;
 use crate::model::RunId;
 
 /// How long what was killed may take to go; what takes longer is the next start's.
@@ -35,7 +35,10 @@ pub fn sweep() -> Vec<Interrupted> {
             let other_boot = file.boot_id != boot_id();
             let swept = other_boot || sweep_one(&file);
             if swept {
-                let _ = write_run_file(&folder, &RunFile { state: State::Interrupted, groups: vec![], ..file.clone() });
+                let _ = write_run_file(
+                    &folder,
+                    &RunFile { state: State::Interrupted, groups: vec![], ..file.clone() },
+                );
             }
             drop(lock);
             Interrupted { run: file.run, other_boot, swept }
@@ -50,11 +53,14 @@ fn sweep_one(file: &RunFile) -> bool {
         let find = || process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid)).collect();
         return tree::kill_all(find, PATIENCE);
     };
+    if !file.groups.iter().all(|path| removable(path)) {
+        return false;
+    }
     if let Ok(run) = Dir::open(first) {
         let _ = cgroup::kill(&run);
         let _ = cgroup::wait_empty(&run, PATIENCE);
     }
-    file.groups.iter().all(|path| removable(path) && files::remove_group(path).is_ok())
+    file.groups.iter().all(|path| files::remove_group(path).is_ok())
 }
 
 /// Groups carry our name: a file that says otherwise is not believed.

@@ -1,0 +1,56 @@
+//! The command line: one file a subcommand.
+//!
+//! - [`exec`]: run a command, its shards or a list of commands
+//! - [`doctor`]: what this environment allows, and how to get more
+//! - [`profile`]: list, show and check profiles
+//! - [`exit_code`]: what the codes mean
+//! - [`settings`]: the profile that is in force, command line included
+
+pub mod doctor;
+pub mod exec;
+pub mod exit_code;
+pub mod profile;
+pub mod settings;
+
+use clap::Parser;
+
+use exit_code::{OK, OWN_FAILURE};
+
+/// The test executor that can't take your machine down: every test in its own limited cgroup.
+#[derive(Debug, Parser)]
+#[command(name = "sandtest", version, max_term_width = 100, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run a command, its shards or a list of commands, each in a cgroup of its own
+    Exec(Box<exec::ExecArgs>),
+    /// Tell what this environment allows, what is missing, and how to get it
+    Doctor(doctor::DoctorArgs),
+    /// List, show and check profiles
+    Profile {
+        /// What to do with them
+        #[command(subcommand)]
+        command: profile::ProfileCommand,
+    },
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            let _ = error.print();
+            return if error.use_stderr() { OWN_FAILURE } else { OK };
+        }
+    };
+    match cli.command {
+        Command::Exec(args) => exec::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Profile { command } => profile::run(&command),
+    }
+}

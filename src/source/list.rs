@@ -1,0 +1,108 @@
+//! One command a line, in shell words: quotes and backslashes as in a shell, nothing expanded.
+
+use crate::model::Command;
+
+use super::Draft;
+
+/// A line that is no command.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// Not text.
+    #[error("{name}: byte {byte} is not UTF-8; a list of jobs is text, one command a line")]
+    NotText {
+        /// The list.
+        name: String,
+        /// Where, from 0.
+        byte: usize,
+    },
+    /// A quote that is opened and never closed.
+    #[error(
+        "{name}:{line}: a quote is not closed\n  {text}\nexpected one command in shell words, such as: cargo test 'a b'"
+    )]
+    OpenQuote {
+        /// The list.
+        name: String,
+        /// 1-based.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// A command whose program is the empty word.
+    #[error("{name}:{line}: the command has an empty name\n  {text}")]
+    EmptyProgram {
+        /// The list.
+        name: String,
+        /// 1-based.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// A byte that no argument can hold.
+    #[error("{name}:{line}: a NUL byte can't be in a command")]
+    Nul {
+        /// The list.
+        name: String,
+        /// 1-based.
+        line: usize,
+    },
+}
+
+/// Reads a list. Empty lines and lines that begin with `#` are passed over; `name` is for messages.
+///
+/// # Errors
+/// [`ListError`] for the first line that is no command.
+pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Draft>, ListError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| ListError::NotText { name: name.to_owned(), byte: error.valid_up_to() })?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| parse_line(name, number, line))
+        .collect()
+}
+
+fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
+    let (name, shown) = (name.to_owned(), || text.chars().take(200).collect());
+    if text.contains('\0') {
+        return Err(ListError::Nul { name, line });
+    }
+    let Ok(words) = shell_words::split(text) else {
+        return Err(ListError::OpenQuote { name, line, text: shown() });
+    };
+    let mut words = words.into_iter().map(std::ffi::OsString::from);
+    match words.next() {
+        Some(program) if !program.is_empty() => {
+            Ok(Draft { command: Command { program, arguments: words.collect() }, shard: None })
+        }
+        _ => Err(ListError::EmptyProgram { name, line, text: shown() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_command_in_shell_words() {
+        let drafts = parse("jobs", b"# two\n\n  echo 'a  b' c\\ d\ntrue\r\n").unwrap();
+        assert_eq!(drafts.len(), 2);
+        assert_eq!(drafts[0].command.arguments, ["a  b", "c d"]);
+        assert_eq!(drafts[1].command.program, "true");
+    }
+
+    #[test]
+    fn a_bad_line_is_shown_with_its_number() {
+        let error = parse("jobs", b"true\necho 'open\n").unwrap_err().to_string();
+        assert!(error.starts_with("jobs:2:") && error.contains("echo 'open"), "{error}");
+        assert!(parse("jobs", b"''\n").unwrap_err().to_string().contains("jobs:1"));
+        assert!(parse("jobs", b"a\0b\n").is_err());
+        assert!(parse("jobs", b"true\n\xff\n").unwrap_err().to_string().contains("byte 5"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_list_makes_it_panic(bytes: Vec<u8>) {
+            let _ = parse("jobs", &bytes);
+        }
+    }
+}

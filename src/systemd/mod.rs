@@ -1,0 +1,13 @@
+//! What only systemd can give: a part of the cgroup tree that is ours by agreement, not by luck.
+//!
+//! - [`bus`]: on which message buses a systemd may be found, in the order in which they are tried
+//! - [`scope`]: one transient, delegated scope for a whole run
+//! - [`refusal`]: what went wrong, and the way out
+
+pub mod bus;
+pub mod refusal;
+pub mod scope;
+
+pub use bus::Bus;
+pub use refusal::{ScopeError, Tried};
+pub use scope::{Scope, ScopeRequest, enter_scope};
