@@ -73,7 +73,6 @@ pub struct ExecArgs {
     #[arg(
         value_name = "COMMAND",
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         required_unless_present = "jobs_from"
     )]
     command: Vec<OsString>,
