@@ -19,3 +19,4 @@
 //! - [`cli`]: one file a subcommand
 
 pub mod model;
+pub mod profile;

@@ -1,0 +1,98 @@
+//! Which line set which key: `job.memory_max` -> line, column and the value as written.
+//!
+//! The parser tells places for mistakes only, so this reads the lines by their indentation: the forms in which
+//! people write profiles. In any other form (a flow map over several lines) a key has the place of its section,
+//! or none; nothing but messages depends on it.
+
+use std::collections::BTreeMap;
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// As written.
+    pub text: String,
+}
+
+/// The spots of all keys. Of a key that is there twice, the first.
+pub fn scan(text: &str) -> BTreeMap<String, Spot> {
+    let mut spots: BTreeMap<String, Spot> = BTreeMap::new();
+    let mut section = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let content = line.trim_start();
+        let column = line.chars().count() - content.chars().count() + 1;
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        if let Some(item) = content.strip_prefix("- ") {
+            if let Some(list) = spots.get_mut(&section) {
+                let separator = if list.text.is_empty() { "" } else { ", " };
+                list.text += &format!("{separator}{}", without_comment(item));
+            }
+            continue;
+        }
+        let Some((key, spot)) = pair(content, number + 1, column) else { continue };
+        if column == 1 {
+            section = key.clone();
+            if let Some(inside) = spot.text.strip_prefix('{') {
+                flow(&section, inside, &spot, &mut spots);
+            }
+            spots.entry(key).or_insert(spot);
+        } else {
+            spots.entry(format!("{section}.{key}")).or_insert(spot);
+        }
+    }
+    spots
+}
+
+/// `key: value  # comment`.
+fn pair(content: &str, line: usize, column: usize) -> Option<(String, Spot)> {
+    let (key, value) = content.split_once(':')?;
+    let leading = value.chars().take_while(|c| c.is_whitespace()).count();
+    let column = column + key.chars().count() + 1 + leading;
+    let key = key.trim().trim_matches(['"', '\'']);
+    Some((key.to_owned(), Spot { line, column, text: without_comment(value).to_owned() }))
+}
+
+/// `min: 1, max: 50%}`, the inside of a map on one line.
+fn flow(section: &str, inside: &str, spot: &Spot, spots: &mut BTreeMap<String, Spot>) {
+    let mut column = spot.column + 1;
+    for part in inside.trim_end().trim_end_matches('}').split(',') {
+        let trimmed = part.trim_start();
+        let skipped = part.chars().count() - trimmed.chars().count();
+        if let Some((key, spot)) = pair(trimmed, spot.line, column + skipped) {
+            spots.entry(format!("{section}.{key}")).or_insert(spot);
+        }
+        column += part.chars().count() + 1;
+    }
+}
+
+fn without_comment(value: &str) -> &str {
+    let value = if value.trim_start().starts_with('#') { "" } else { value };
+    value.find(" #").map_or(value, |at| &value[..at]).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_in_which_people_write_are_understood() {
+        let text = "# about\nname: x\nbudget:   # all\n  memory_max: 60%  # why\n\n  \"reserve\": auto\n\
+                    jobs: {min: 1, max: 50%}\nprotect:\n  - code\n  - rust-analyzer # lsp\n";
+        let spots = scan(text);
+        let spot = |key: &str| {
+            let spot = &spots[key];
+            (spot.line, spot.column, spot.text.as_str())
+        };
+        assert_eq!(spot("name"), (2, 7, "x"));
+        assert_eq!(spot("budget.memory_max"), (4, 15, "60%"));
+        assert_eq!(spot("budget.reserve"), (6, 14, "auto"));
+        assert_eq!(spot("jobs.min"), (7, 13, "1"));
+        assert_eq!(spot("jobs.max"), (7, 21, "50%"));
+        assert_eq!(spot("protect"), (8, 9, "code, rust-analyzer"));
+    }
+}

@@ -1,0 +1,191 @@
+//! A profile meets a host: percentages become bytes, and nothing exceeds what is there.
+//!
+//! ```text
+//! visible memory ─┬─ reserve: at most half ──────────────▶ never for tests
+//!                 └─ the rest ── min(budget.memory_max) ──▶ budget ── min(job.memory_max) ──▶ job
+//! ```
+//!
+//! Pure: what is visible comes in as [`ResolvedInputs`].
+
+use crate::model::profile::{JobSettings, Parallelism, PressureLines};
+use crate::model::{Bytes, Limits, Profile};
+
+use super::error::ProfileError;
+use super::file::{JobSection, JobsSection, PressureSection};
+use super::inherit::Loaded;
+use super::values::{
+    Capabilities, Cpu, Grace, JobCount, Nofile, OomScoreAdj, Percent, Pids, Reserve, Size, Swap, Switch,
+    Timeout,
+};
+
+/// `reserve: auto` is at least this.
+const RESERVE_LEAST: Bytes = Bytes::gib(2);
+/// `reserve: auto` is at least this part of visible memory.
+const RESERVE_PART: Percent = Percent(20.0);
+/// No reserve is more: also a guest of 1 GiB must be able to test.
+const RESERVE_MOST: Percent = Percent(50.0);
+/// A budget is never less, however little is visible.
+const BUDGET_LEAST: Bytes = Bytes::mib(16);
+/// Of the tasks that the groups above allow, what is left to others: a shell that can't fork helps nobody.
+const PIDS_PART: u64 = 80;
+/// What the kernel rounds limits down to.
+const PAGE: u64 = 4096;
+
+/// What a profile is resolved against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedInputs {
+    /// The memory that this process can come to use: of the machine, or of the smallest limit above it.
+    pub visible_memory: Bytes,
+    /// Logical CPUs that this process may use.
+    pub cpus: usize,
+    /// The smallest `pids.max` above this process.
+    pub pids_limit: Option<u64>,
+}
+
+/// Makes the settings of a run. What contradicts itself is an error with the place that set it.
+pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, ProfileError> {
+    let file = &loaded.settings;
+    let section = file.budget.clone().unwrap_or_default();
+    let visible = host.visible_memory;
+
+    let reserve = match section.reserve.unwrap_or(Reserve::Auto) {
+        Reserve::Auto => RESERVE_LEAST.max(RESERVE_PART.of(visible)),
+        Reserve::Bytes(bytes) => bytes,
+        Reserve::Percent(percent) => percent.of(visible),
+    };
+    let reserve = reserve.min(RESERVE_MOST.of(visible));
+    let rest = paged(Bytes(visible.0 - reserve.0)).max(BUDGET_LEAST);
+
+    let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
+    let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
+    let budget = Limits {
+        memory_max,
+        memory_high: high(section.memory_high, memory_max, rest),
+        memory_swap_max: swap(section.memory_swap_max),
+        pids_max: within(pids(section.pids_max), pids_most),
+        cpu_max: cpu(section.cpu_max),
+    };
+    Ok(Profile {
+        name: loaded.name.clone(),
+        reserve,
+        job: job(file.job.clone().unwrap_or_default(), &budget, rest),
+        jobs: jobs(loaded, file.jobs.clone().unwrap_or_default(), host.cpus.max(1))?,
+        pressure: pressure(loaded, file.pressure.clone().unwrap_or_default())?,
+        protect: file.protect.iter().flatten().map(|name| name.0.clone()).collect(),
+        origins: loaded.origins(),
+        budget,
+    })
+}
+
+fn job(section: JobSection, budget: &Limits, rest: Bytes) -> JobSettings {
+    let whole = budget.memory_max.unwrap_or(rest);
+    // A limit above the budget's would name the wrong one as the cause of an OOM.
+    let memory_max = within(size(section.memory_max, whole), budget.memory_max);
+    JobSettings {
+        limits: Limits {
+            memory_max,
+            memory_high: high(section.memory_high, memory_max, whole),
+            memory_swap_max: within(swap(section.memory_swap_max), budget.memory_swap_max),
+            pids_max: within(pids(section.pids_max), budget.pids_max),
+            cpu_max: within(cpu(section.cpu_max), budget.cpu_max),
+        },
+        nofile: match section.nofile.unwrap_or(Nofile::Inherit) {
+            Nofile::Inherit => None,
+            Nofile::Count(count) => Some(count),
+        },
+        oom_score_adj: section.oom_score_adj.unwrap_or(OomScoreAdj(900)).0,
+        timeout: match section.timeout.unwrap_or(Timeout::None) {
+            Timeout::None => None,
+            Timeout::After(time) => Some(time),
+        },
+        grace: section.grace.unwrap_or(Grace(std::time::Duration::from_secs(2))).0,
+        no_new_privs: section.no_new_privs.unwrap_or(Switch(false)).0,
+        drop_capabilities: section.capabilities.unwrap_or(Capabilities::Keep) == Capabilities::Drop,
+    }
+}
+
+fn jobs(loaded: &Loaded, section: JobsSection, cpus: usize) -> Result<Parallelism, ProfileError> {
+    let (least, most) = (section.min.unwrap_or(JobCount::Count(1)), section.max);
+    let most = most.unwrap_or(JobCount::Percent(Percent(100.0)));
+    if let (JobCount::Count(least), JobCount::Count(most)) = (least, most)
+        && least > most
+    {
+        let message =
+            format!("jobs.min: {least} is more than jobs.max, which is {most}; expected at most {most}");
+        return Err(ProfileError::Value { at: loaded.place("jobs.min"), message });
+    }
+    let count = |count| match count {
+        JobCount::Count(count) => count,
+        JobCount::Percent(percent) => ((cpus as f64 * percent.0 / 100.0) as usize).max(1),
+    };
+    // A percentage of few CPUs may come out below the minimum, which then holds.
+    let least = count(least);
+    Ok(Parallelism { min: least, max: count(most).max(least) })
+}
+
+fn pressure(loaded: &Loaded, section: PressureSection) -> Result<PressureLines, ProfileError> {
+    let line = |percent: Option<Percent>, default| percent.map_or(default, |percent| percent.0);
+    let lines = PressureLines {
+        yellow: line(section.yellow, 15.0),
+        orange: line(section.orange, 10.0),
+        red: line(section.red, 6.0),
+    };
+    for (key, value, above, above_value) in
+        [("orange", lines.orange, "yellow", lines.yellow), ("red", lines.red, "orange", lines.orange)]
+    {
+        if value > above_value {
+            let message = format!(
+                "pressure.{key}: {value}% is above {above}, which is {above_value}%; expected yellow, orange and \
+                 red in falling order"
+            );
+            return Err(ProfileError::Value { at: loaded.place(&format!("pressure.{key}")), message });
+        }
+    }
+    Ok(lines)
+}
+
+fn size(size: Option<Size>, whole: Bytes) -> Option<Bytes> {
+    match size? {
+        Size::Max => None,
+        Size::Bytes(bytes) => Some(paged(bytes)),
+        Size::Percent(percent) => Some(paged(percent.of(whole)).max(Bytes(PAGE))),
+    }
+}
+
+/// `memory_high` counts from the `memory_max` beside it, and says nothing above it.
+fn high(high: Option<Size>, max: Option<Bytes>, rest: Bytes) -> Option<Bytes> {
+    size(high, max.unwrap_or(rest)).filter(|high| max.is_none_or(|max| *high < max))
+}
+
+fn swap(swap: Option<Swap>) -> Option<Bytes> {
+    match swap? {
+        Swap::Max => None,
+        Swap::Bytes(bytes) => Some(paged(bytes)),
+    }
+}
+
+fn pids(pids: Option<Pids>) -> Option<u64> {
+    match pids? {
+        Pids::Max => None,
+        Pids::Count(count) => Some(count),
+    }
+}
+
+fn cpu(cpu: Option<Cpu>) -> Option<crate::model::Cpus> {
+    match cpu? {
+        Cpu::Max => None,
+        Cpu::Cpus(cpus) => Some(cpus),
+    }
+}
+
+/// The smaller of the two, where `None` is no limit; no limit stays none, for the outer one holds anyway.
+fn within<T: Ord>(inner: Option<T>, outer: Option<T>) -> Option<T> {
+    match (inner, outer) {
+        (Some(inner), Some(outer)) => Some(inner.min(outer)),
+        (inner, _) => inner,
+    }
+}
+
+fn paged(bytes: Bytes) -> Bytes {
+    Bytes(bytes.0 / PAGE * PAGE)
+}
