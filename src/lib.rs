@@ -18,5 +18,6 @@
 //! - [`report`]: one event stream, many readers: terminal, JSON lines
 //! - [`cli`]: one file a subcommand
 
+pub mod host;
 pub mod model;
 pub mod profile;
