@@ -406,7 +406,7 @@ fn a_huge_file_is_refused_by_its_size_before_it_is_read() {
     let scene = Scene::new();
     // 100 MB that take no room: reading them would be seen in the time.
     fs::File::create(scene.path("near/p.yaml")).unwrap().set_len(100_000_000).unwrap();
-    insta::assert_snapshot!(scene.refusal("p"), @"near/p.yaml is too large for a profile: 100000000 bytes, at most 1048576 are read");
+    insta::assert_snapshot!(scene.refusal("p"), @"near/p.yaml is too large for a profile: 100000000 bytes, at most 65536 are read");
 }
 
 #[test]
@@ -419,6 +419,26 @@ fn a_folder_a_pipe_and_a_device_are_refused_and_do_not_hang() {
     for name in ["folder", "pipe", "device"] {
         assert!(scene.refusal(name).contains("is not a regular file"), "{name}");
     }
+}
+
+#[test]
+fn a_file_that_is_made_to_hurt_is_refused_quickly() {
+    let begin = std::time::Instant::now();
+    let bomb: String =
+        (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+    for text in [
+        format!("protect: {}", "[".repeat(60_000)),
+        format!("protect: {}", "{a: ".repeat(15_000)),
+        format!("protect:\n{}", "- ".repeat(30_000)),
+        format!("job: {{grace: {}s}}", "9".repeat(60_000)),
+        format!("protect:\n  a0: &a0 x\n{}", bomb.replace("a", "  a")),
+        format!("x{}: 1\n", "y".repeat(60_000)),
+    ] {
+        let message = refusal(&text);
+        assert!(message.starts_with("near/p.yaml:"), "{}", &message[..message.len().min(300)]);
+        assert!(message.len() < 2000, "{} bytes of message", message.len());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]
