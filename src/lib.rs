@@ -18,6 +18,7 @@
 //! - [`report`]: one event stream, many readers: terminal, JSON lines
 //! - [`cli`]: one file a subcommand
 
+pub mod cli;
 pub mod host;
 pub mod model;
 pub mod profile;
