@@ -5,13 +5,12 @@ use std::io::Write as _;
 
 use clap::Subcommand;
 
-use crate::host::{Detection, HostView, detect, memory};
+use super::exit_code::OWN_FAILURE;
+use super::settings::choose;
+use crate::host::{Detection, HostView, detect};
 use crate::model::profile::Origin;
-use crate::model::{Bytes, Limits, Profile};
-use crate::profile::{ProfileError, ResolvedInputs, SearchPlaces, list, load, resolve};
-
-/// sandtest itself could not do it.
-const FAILED: u8 = 125;
+use crate::model::{Limits, Profile};
+use crate::profile::{SearchPlaces, list};
 
 /// What to do with profiles.
 #[derive(Debug, Clone, Subcommand)]
@@ -31,26 +30,6 @@ pub enum ProfileCommand {
         /// The file, or the name of a profile
         file: String,
     },
-}
-
-/// What a profile is resolved against on this host.
-pub fn inputs(view: &HostView) -> ResolvedInputs {
-    ResolvedInputs {
-        visible_memory: memory::visible_memory(view).map_or(Bytes(0), |visible| visible.value),
-        cpus: memory::visible_cpus(view).value,
-        pids_limit: memory::pids_limit(view).map(|visible| visible.value),
-    }
-}
-
-/// The profile of this name for this host. `auto` is the one for the environment, told with its evidence.
-pub fn choose(
-    name: &str,
-    view: &HostView,
-    places: &SearchPlaces,
-) -> Result<(Profile, Option<Detection>), ProfileError> {
-    let detection = (name == "auto").then(|| detect(view));
-    let name = detection.as_ref().map_or(name, |detection| detection.profile);
-    Ok((resolve(&load(name, places)?, &inputs(view))?, detection))
 }
 
 /// Does it, and says with which code to exit.
@@ -75,7 +54,7 @@ pub fn run(command: &ProfileCommand) -> u8 {
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr().lock(), "{error}");
-            FAILED
+            OWN_FAILURE
         }
     }
 }
@@ -179,4 +158,47 @@ impl Page<'_> {
 
 fn or_max<T: ToString>(limit: Option<T>) -> String {
     limit.map_or("max".to_owned(), |limit| limit.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use crate::profile::find::BUILT_IN;
+
+    fn wsl2() -> HostView {
+        HostView::from_text(include_str!("../../tests/fixtures/hosts/wsl2-6.6.host")).unwrap()
+    }
+
+    #[test]
+    fn auto_is_the_profile_of_the_environment_with_its_evidence() {
+        let (profile, detection) = choose("auto", &wsl2(), &SearchPlaces::default()).unwrap();
+        assert_eq!(profile.name, "wsl2");
+        assert_eq!(profile.jobs.max, 6, "half of 12 CPUs");
+        let text = resolved(&profile, detection.as_ref());
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, "# for WSL2: /proc/sys/kernel/osrelease says 6.6.87.2-microsoft-standard-WSL2");
+        assert!(text.contains("  memory_max: 9.6 GiB             # built-in wsl2.yaml:7: 60%\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_shown_resolved_is_a_profile_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, _) in BUILT_IN {
+            let (profile, _) = choose(name, &wsl2(), &SearchPlaces::default()).unwrap();
+            let path = folder.path().join(format!("{name}.yaml"));
+            std::fs::write(&path, resolved(&profile, None)).unwrap();
+            let (again, _) = choose(path.to_str().unwrap(), &wsl2(), &SearchPlaces::default()).unwrap();
+            assert_eq!(again.job.limits.pids_max, profile.job.limits.pids_max, "{name}");
+            assert_eq!((again.jobs, again.job.timeout), (profile.jobs, profile.job.timeout), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_list_marks_the_one_for_this_environment() {
+        let text = listed(&SearchPlaces::default(), &detect(&wsl2()));
+        let marked: Vec<&str> = text.lines().filter(|line| line.starts_with("* ")).collect();
+        assert!(marked[0].starts_with("* wsl2       built-in wsl2.yaml       Linux under Windows"), "{text}");
+        assert!(marked[1].starts_with("* for this environment, WSL2: /proc/sys"), "{text}");
+    }
 }

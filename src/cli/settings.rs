@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::exec::{OrMax, Pids};
-use crate::host::{self, HostView};
+use crate::host::{self, Detection, HostView};
 use crate::model::profile::Origin;
 use crate::model::{Bytes, Cpus, Profile};
 use crate::profile::{ProfileError, ResolvedInputs, SearchPlaces};
@@ -24,7 +24,7 @@ pub struct Overrides {
 }
 
 /// What a profile is resolved against, here and now.
-pub fn inputs(view: &HostView) -> ResolvedInputs {
+fn inputs(view: &HostView) -> ResolvedInputs {
     ResolvedInputs {
         // Without /proc/meminfo nothing is known; the smallest machine that runs Linux today is a safe guess.
         visible_memory: host::memory::visible_memory(view).map_or(Bytes::mib(512), |visible| visible.value),
@@ -33,15 +33,27 @@ pub fn inputs(view: &HostView) -> ResolvedInputs {
     }
 }
 
-/// The profile called `name`, or this environment's for `auto`, with the command line's say on top.
+/// The profile called `name` for this host. `auto` is the one for the environment, told with its evidence.
+///
+/// # Errors
+/// [`ProfileError`] with the place of the mistake.
+pub fn choose(
+    name: &str,
+    view: &HostView,
+    places: &SearchPlaces,
+) -> Result<(Profile, Option<Detection>), ProfileError> {
+    let detection = (name == "auto").then(|| host::detect(view));
+    let name = detection.as_ref().map_or(name, |detection| detection.profile);
+    let loaded = crate::profile::load(name, places)?;
+    Ok((crate::profile::resolve(&loaded, &inputs(view))?, detection))
+}
+
+/// The profile that is in force: `name`'s, with the command line's say on top.
 ///
 /// # Errors
 /// [`ProfileError`] with the place of the mistake.
 pub fn resolve(name: &str, overrides: &Overrides) -> Result<Profile, ProfileError> {
-    let view = HostView::capture();
-    let name = if name == "auto" { host::detect(&view).profile } else { name };
-    let loaded = crate::profile::load(name, &SearchPlaces::here())?;
-    let mut profile = crate::profile::resolve(&loaded, &inputs(&view))?;
+    let (mut profile, _) = choose(name, &HostView::capture(), &SearchPlaces::here())?;
     overrides.apply(&mut profile);
     Ok(profile)
 }

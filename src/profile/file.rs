@@ -140,10 +140,36 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     T::deserialize(deserializer).map(Some)
 }
 
+/// No profile has a bracket in a bracket in a bracket.
+const DEEPEST: usize = 64;
+
+/// Where open brackets become too many: for these the parser takes quadratic time, a minute for 60 KiB.
+fn too_deep(text: &str) -> Option<(usize, usize)> {
+    let mut depth = 0usize;
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| has_content(line)) {
+        for (column, c) in line.chars().enumerate() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEEPEST {
+                return Some((number + 1, column + 1));
+            }
+        }
+    }
+    None
+}
+
 /// Reads one file's text. The keys come first, so that a slip in a key is told as that.
 pub fn parse(source: &Source) -> Result<ProfileFile, ProfileError> {
     if !source.text.lines().any(has_content) {
         return Err(ProfileError::Empty { at: source.place(1, 1) });
+    }
+    if let Some((line, column)) = too_deep(&source.text) {
+        let message =
+            format!("brackets within brackets, {DEEPEST} deep; expected at most `{{min: 1, max: 50%}}`");
+        return Err(ProfileError::Value { at: source.place(line, column), message });
     }
     keys::check(source)?;
     serde_yaml::from_str(&source.text).map_err(|error| syntax(source, &error))
@@ -166,7 +192,7 @@ pub(super) fn syntax(source: &Source, error: &serde_yaml::Error) -> ProfileError
         let message = "a tab is used to indent; expected spaces, the only indentation of YAML".to_owned();
         return ProfileError::Value { at, message };
     }
-    ProfileError::Value { message: without_place(&text), at }
+    ProfileError::Value { message: shortened(&without_place(&text)), at }
 }
 
 /// The first `---` that has something before it.
@@ -186,19 +212,29 @@ fn second_document(source: &Source) -> Box<Place> {
 
 fn has_content(line: &str) -> bool {
     let line = line.trim_start_matches('\u{feff}').trim();
-    !line.is_empty() && !line.starts_with('#')
+    !line.is_empty() && !line.starts_with('#') && line != "---" && line != "..."
 }
 
-/// `... at line 3 column 5` without its end, wherever it stands.
-fn without_place(message: &str) -> String {
-    let mut rest = message;
-    let mut kept = String::new();
-    while let Some(begin) = [" at line ", " at position "].iter().filter_map(|w| rest.find(w)).min() {
-        kept.push_str(&rest[..begin]);
-        rest =
-            rest[begin + " at ".len()..].trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == ' ');
+/// What is quoted in a message may be as long as the file: its middle is left out.
+pub(super) fn shortened(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= 600 {
+        return text.to_owned();
     }
-    kept + rest
+    let (head, tail): (String, String) =
+        (text.chars().take(200).collect(), text.chars().skip(length - 200).collect());
+    format!("{head}…{tail}")
+}
+
+/// The message without the first place in it, which is the error's own; a second one says where the trouble began.
+fn without_place(message: &str) -> String {
+    let Some(begin) = [" at line ", " at position "].iter().filter_map(|words| message.find(words)).min()
+    else {
+        return message.to_owned();
+    };
+    let place = &message[begin + " at ".len()..];
+    let rest = place.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == ' ');
+    format!("{}{rest}", &message[..begin])
 }
 
 #[cfg(test)]
@@ -210,8 +246,8 @@ mod tests {
         for (message, wanted) in [
             ("job.grace: bad at line 3 column 5", "job.grace: bad"),
             (
-                "did not find x at line 3 column 1, while parsing a y at line 1 column 1",
-                "did not find x, while parsing a y",
+                "no x at line 3 column 1, while parsing y at line 1 column 1",
+                "no x, while parsing y at line 1 column 1",
             ),
             ("bad at position 0", "bad"),
             ("looked at linear things", "looked at linear things"),

@@ -13,6 +13,7 @@ use crate::model::profile::Origin;
 use super::error::ProfileError;
 use super::file::{self, BudgetSection, JobSection, JobsSection, PressureSection, ProfileFile};
 use super::find::{SearchPlaces, is_path};
+use super::keys;
 use super::origins::{self, Spot};
 use super::place::Place;
 use super::source::{Home, Source};
@@ -49,7 +50,9 @@ impl Loaded {
             line: spot.line,
             text: spot.text.clone(),
         };
-        self.spots.iter().map(|(key, at)| (key.clone(), origin(at))).collect()
+        let is_section = |key: &str| keys::KNOWN.iter().any(|(section, _)| *section == key);
+        let set = self.spots.iter().filter(|(key, _)| !is_section(key));
+        set.map(|(key, at)| (key.clone(), origin(at))).collect()
     }
 }
 
@@ -96,7 +99,7 @@ pub fn load(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError> {
     }
 }
 
-/// Reads a profile alone and says what is wrong with it, without what it extends.
+/// Found under one name and called by another, a profile would be asked for in vain.
 fn check_name(
     file: &ProfileFile,
     source: &Source,

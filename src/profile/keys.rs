@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
 use super::error::ProfileError;
-use super::file::syntax;
+use super::file::{shortened, syntax};
 use super::nearest::nearest;
 use super::origins;
 use super::source::Source;
@@ -61,7 +61,7 @@ pub(super) fn check(source: &Source) -> Result<(), ProfileError> {
             let known = keys_of(&section).unwrap_or_default();
             let nearest = nearest(&key, known.iter().copied()).map(str::to_owned);
             let known = known.iter().map(|key| (*key).to_owned()).collect();
-            ProfileError::UnknownKey { at, key, section, nearest, known }
+            ProfileError::UnknownKey { at, key: shortened(&key), section, nearest, known }
         }
         Finding::Duplicate { section, key } => {
             let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };

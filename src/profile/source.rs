@@ -8,7 +8,7 @@ use super::error::ProfileError;
 use super::place::Place;
 
 /// No profile that a person wrote is larger.
-pub const LARGEST: u64 = 1 << 20;
+pub const LARGEST: u64 = 64 << 10;
 
 /// Where a profile was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

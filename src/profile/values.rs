@@ -169,6 +169,11 @@ fn size(text: &str, expected: &str) -> Result<Bytes, String> {
     Ok(bytes)
 }
 
+/// `0`, `0 B`, `0M`: a good value where a key is not what a test lives from.
+fn is_nothing(text: &str) -> bool {
+    text.parse() == Ok(Bytes(0))
+}
+
 fn count(text: &str, expected: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(0) => Err(format!("0 leaves nothing to run with; expected {expected}")),
@@ -207,8 +212,8 @@ impl Scalar for Reserve {
     fn read(text: &str) -> Result<Reserve, String> {
         match (text, Percent::parse(text)) {
             ("auto", _) => Ok(Reserve::Auto),
-            ("0", _) => Ok(Reserve::Bytes(Bytes(0))),
             (_, Some(percent)) => percent.map(Reserve::Percent),
+            _ if is_nothing(text) => Ok(Reserve::Bytes(Bytes(0))),
             _ => size(text, Self::EXPECTED).map(Reserve::Bytes),
         }
     }
@@ -219,7 +224,7 @@ impl Scalar for Swap {
     fn read(text: &str) -> Result<Swap, String> {
         match text {
             "max" => Ok(Swap::Max),
-            "0" => Ok(Swap::Bytes(Bytes(0))),
+            _ if is_nothing(text) => Ok(Swap::Bytes(Bytes(0))),
             _ if text.ends_with('%') => Err(not(text, "a size", Self::EXPECTED)),
             _ => size(text, Self::EXPECTED).map(Swap::Bytes),
         }
@@ -414,6 +419,7 @@ mod tests {
         assert_eq!(Size::read("max"), Ok(Size::Max));
         assert_eq!(Cpu::read("150%"), Cpu::read("1.5"));
         assert_eq!(Swap::read("0"), Ok(Swap::Bytes(Bytes(0))));
+        assert_eq!(Reserve::read("0 B"), Ok(Reserve::Bytes(Bytes(0))));
         assert_eq!(Timeout::read("1h 30min"), Ok(Timeout::After(Duration::from_secs(5400))));
         assert_eq!(Timeout::read("none"), Ok(Timeout::None));
         assert_eq!(Grace::read("0s"), Ok(Grace(Duration::ZERO)));

@@ -1,0 +1,535 @@
+//! Profiles as users meet them: what the built-in ones come to, what overrides what, and how mistakes are told.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sandtest::model::{Bytes, Cpus, Profile};
+use sandtest::profile::find::BUILT_IN;
+use sandtest::profile::{ResolvedInputs, SearchPlaces, list, load, resolve, schema};
+
+/// A search path of two folders in a temporary one: `near/` before `far/`.
+struct Scene {
+    folder: tempfile::TempDir,
+    places: SearchPlaces,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let folders: Vec<PathBuf> = ["near", "far"].map(|name| folder.path().join(name)).into();
+        folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        Scene { folder, places: SearchPlaces { folders } }
+    }
+
+    fn file(self, path: &str, text: impl AsRef<[u8]>) -> Scene {
+        fs::write(self.folder.path().join(path), text).unwrap();
+        self
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn resolve(&self, name: &str) -> Profile {
+        let loaded = load(name, &self.places).unwrap_or_else(|error| panic!("{error}"));
+        resolve(&loaded, &host(16, 8)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The error of this profile, without the temporary folder's name.
+    fn refusal(&self, name: &str) -> String {
+        let error = match load(name, &self.places) {
+            Ok(loaded) => resolve(&loaded, &host(16, 8)).expect_err("it was accepted"),
+            Err(error) => error,
+        };
+        error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+/// The error of a profile with this text.
+fn refusal(text: impl AsRef<[u8]>) -> String {
+    Scene::new().file("near/p.yaml", text).refusal("p")
+}
+
+fn host(gib: u64, cpus: usize) -> ResolvedInputs {
+    ResolvedInputs { visible_memory: Bytes::gib(gib), cpus, pids_limit: None }
+}
+
+fn built_in(name: &str, host: &ResolvedInputs) -> Profile {
+    resolve(&load(name, &SearchPlaces::default()).unwrap(), host).unwrap()
+}
+
+fn gib(bytes: Option<Bytes>) -> f64 {
+    bytes.unwrap().0 as f64 / (1u64 << 30) as f64
+}
+
+// What the built-in profiles come to.
+
+#[test]
+fn every_built_in_profile_gives_sensible_numbers_on_every_machine() {
+    for (name, _) in BUILT_IN {
+        for (mib, cpus) in [(64, 1), (512, 1), (1024, 1), (2048, 2), (8192, 4), (65536, 24), (1 << 21, 256)] {
+            let visible_memory = Bytes::mib(mib);
+            let profile = built_in(name, &ResolvedInputs { visible_memory, cpus, pids_limit: Some(100) });
+            let at = format!("{name} on {mib} MiB");
+            let budget = profile.budget.memory_max.unwrap();
+            assert!(budget >= Bytes::mib(mib * 2 / 5), "{at}: budget {budget}");
+            assert!(budget.0 + profile.reserve.0 <= visible_memory.0, "{at}: budget {budget}");
+            let job = profile.job.limits.memory_max.unwrap();
+            assert!(job <= budget && job >= Bytes::mib(mib / 10).min(Bytes::gib(2)), "{at}: job {job}");
+            assert!(
+                (1..=cpus).contains(&profile.jobs.max) && profile.jobs.min == 1,
+                "{at}: {:?}",
+                profile.jobs
+            );
+            assert_eq!(profile.budget.pids_max, Some(80), "{at}");
+            assert!(profile.job.limits.pids_max.unwrap() <= 80, "{at}");
+        }
+    }
+}
+
+#[test]
+fn wsl2_on_8_gib() {
+    let profile = built_in("wsl2", &host(8, 8));
+    assert!((gib(profile.budget.memory_max) - 4.8).abs() < 0.001, "{:?}", profile.budget);
+    assert_eq!(profile.reserve, Bytes::gib(2));
+    assert_eq!(profile.job.limits.memory_max, Some(Bytes::gib(2)));
+    assert_eq!(profile.job.limits.memory_swap_max, Some(Bytes(0)));
+    assert_eq!(profile.job.limits.cpu_max, Some(Cpus::whole(2)));
+    assert_eq!(profile.job.limits.pids_max, Some(64));
+    assert_eq!((profile.job.nofile, profile.job.oom_score_adj), (Some(1024), 900));
+    assert_eq!((profile.job.timeout, profile.job.grace), (None, Duration::from_secs(2)));
+    assert_eq!(profile.jobs.max, 4);
+}
+
+#[test]
+fn native_and_distrobox_on_64_gib() {
+    let native = built_in("native", &host(64, 24));
+    assert!((gib(native.budget.memory_max) - 51.2).abs() < 0.001);
+    assert!((gib(native.job.limits.memory_max) - 25.6).abs() < 0.001);
+    assert_eq!(native.jobs.max, 18);
+    let distrobox = built_in("distrobox", &host(64, 24));
+    assert!((gib(distrobox.job.limits.memory_max) - 12.8).abs() < 0.001);
+    assert_eq!(distrobox.jobs.max, 12);
+}
+
+#[test]
+fn only_ci_has_a_timeout() {
+    for (name, _) in BUILT_IN {
+        let timeout = built_in(name, &host(8, 4)).job.timeout;
+        assert_eq!(timeout, (name == "ci").then_some(Duration::from_secs(1800)), "{name}");
+    }
+}
+
+#[test]
+fn native_sets_every_key() {
+    let profile = built_in("native", &host(8, 4));
+    let schema = schema::schema();
+    for section in ["budget", "job", "jobs", "pressure"] {
+        for key in schema["properties"][section]["properties"].as_object().unwrap().keys() {
+            let origin = profile.origins.get(&format!("{section}.{key}"));
+            assert!(origin.is_some_and(|origin| origin.file == "built-in native.yaml"), "{section}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_is_in_step() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/schema.json");
+    let wanted = serde_json::to_string_pretty(&schema::schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "profiles/schema.json is behind: UPDATE_SCHEMA=1 cargo test --test profiles schema"
+    );
+}
+
+// What overrides what.
+
+#[test]
+fn a_nearer_folder_wins_and_its_profile_may_extend_the_one_it_hides() {
+    let scene = Scene::new()
+        .file("far/wsl2.yaml", "# everyone's\nextends: wsl2\njob: {pids_max: 70, nofile: 2000}\n")
+        .file("near/wsl2.yaml", "# mine\nextends: wsl2\njob:\n  pids_max: 80\n");
+    let profile = scene.resolve("wsl2");
+    assert_eq!(profile.job.limits.pids_max, Some(80), "near");
+    assert_eq!(profile.job.nofile, Some(2000), "far");
+    assert_eq!(profile.job.limits.cpu_max, Some(Cpus::whole(2)), "built-in wsl2");
+    assert_eq!(profile.job.oom_score_adj, 900, "built-in native");
+    let origin = |key: &str| profile.origins[key].to_string().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(origin("job.pids_max"), "wsl2.yaml:4");
+    assert_eq!(profile.origins["job.nofile"].text, "2000");
+    assert_eq!(origin("job.cpu_max"), "built-in wsl2.yaml:15");
+    let listed = list(&scene.places);
+    assert_eq!(listed.len(), 5);
+    assert_eq!(listed[1].summary, "mine");
+}
+
+#[test]
+fn a_profile_that_extends_nothing_extends_native() {
+    let profile = Scene::new().file("near/mine.yaml", "job: {pids_max: 7}\n").resolve("mine");
+    assert_eq!((profile.name.as_str(), profile.job.limits.pids_max), ("mine", Some(7)));
+    assert!(profile.budget.memory_max.is_some());
+    let profile = Scene::new().file("near/native.yaml", "job: {pids_max: 7}\n").resolve("native");
+    assert!(profile.budget.memory_max.is_some());
+}
+
+#[test]
+fn a_path_is_a_file_and_may_extend_its_neighbour() {
+    let scene = Scene::new()
+        .file("a.yaml", "name: any\nextends: ./b.yaml\njob: {grace: 5s}\n")
+        .file("b.yaml", "extends: ci\njob: {timeout: none}\n");
+    let profile = scene.resolve(scene.path("a.yaml").to_str().unwrap());
+    assert_eq!(profile.name, "any");
+    assert_eq!((profile.job.grace, profile.job.timeout), (Duration::from_secs(5), None));
+    assert_eq!(profile.job.oom_score_adj, 500);
+}
+
+#[test]
+fn sizes_are_taken_from_what_they_are_a_part_of() {
+    let text = "budget: {memory_max: 50%, reserve: 0, memory_high: 90%, pids_max: max}\n\
+                job: {memory_max: 25%, memory_high: 50%, cpu_max: 1.5, capabilities: drop, no_new_privs: true}\n\
+                jobs: {min: 3, max: 25%}\n";
+    let profile = Scene::new().file("near/p.yaml", text).resolve("p");
+    assert_eq!(profile.budget.memory_max, Some(Bytes::gib(8)));
+    assert!((gib(profile.budget.memory_high) - 7.2).abs() < 0.001);
+    assert_eq!(profile.budget.pids_max, None);
+    assert_eq!(profile.job.limits.memory_max, Some(Bytes::gib(2)));
+    assert_eq!(profile.job.limits.memory_high, Some(Bytes::gib(1)));
+    assert_eq!(profile.job.limits.cpu_max, Some(Cpus { milli: 1500 }));
+    assert!(profile.job.drop_capabilities && profile.job.no_new_privs);
+    assert_eq!((profile.jobs.min, profile.jobs.max), (3, 3), "25% of 8 is below the minimum");
+}
+
+#[test]
+fn no_job_may_have_more_than_the_budget_and_no_budget_more_than_there_is() {
+    let text = "budget: {memory_max: 100GiB, reserve: 30GiB}\njob: {memory_max: 50GiB}\n";
+    let profile = Scene::new().file("near/p.yaml", text).resolve("p");
+    assert_eq!(profile.reserve, Bytes::gib(8), "at most half of 16 GiB");
+    assert_eq!(profile.budget.memory_max, Some(Bytes::gib(8)));
+    assert_eq!(profile.job.limits.memory_max, Some(Bytes::gib(8)));
+}
+
+// How mistakes are told.
+
+#[test]
+fn an_unknown_profile_names_the_nearest_and_all_that_there_are() {
+    let scene = Scene::new().file("near/mine.yaml", "extends: ci\n");
+    insta::assert_snapshot!(scene.refusal("wls2"), @r#"
+    there is no profile "wls2"; did you mean "wsl2"?
+      found: native, wsl2, distrobox, container, ci, mine
+      looked in: near/, far/, built in
+    "#);
+    insta::assert_snapshot!(scene.refusal("postgres").lines().next().unwrap(), @r#"there is no profile "postgres""#);
+    let path = scene.path("no/such.yaml");
+    insta::assert_snapshot!(scene.refusal(path.to_str().unwrap()), @"read no/such.yaml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    insta::assert_snapshot!(refusal("extends: native\njob:\n  memroy_max: 2GiB\n"), @r#"
+    near/p.yaml:3:3: unknown key "memroy_max" in `job`; did you mean "memory_max"?
+      3 |   memroy_max: 2GiB
+        |   ^
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+    "#);
+    insta::assert_snapshot!(refusal("job: {grace: 2s}\nbugdet:\n  memory_max: 1\n"), @r#"
+    near/p.yaml:2:1: unknown key "bugdet"; did you mean "budget"?
+      2 | bugdet:
+        | ^
+      expected one of: name, extends, budget, job, jobs, pressure, protect
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  limits: {}\n"), @r#"
+    near/p.yaml:2:3: unknown key "limits" in `job`
+      2 |   limits: {}
+        |   ^
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+    "#);
+}
+
+#[test]
+fn a_duplicate_key_is_shown_where_it_stands_the_second_time() {
+    insta::assert_snapshot!(refusal("job:\n  grace: 2s\n  nofile: 9\n  grace: 3s\n"), @r#"
+    near/p.yaml:4:3: "grace" is set a second time; line 2 has it already; expected each key once
+      4 |   grace: 3s
+        |   ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  grace: 2s\njobs: {max: 2}\njob:\n  nofile: 9\n"), @r#"
+    near/p.yaml:4:1: "job" is set a second time; line 1 has it already; expected each key once
+      4 | job:
+        | ^
+    "#);
+}
+
+#[test]
+fn a_value_says_what_was_expected() {
+    insta::assert_snapshot!(refusal("job:\n  memory_max: 0\n"), @r#"
+    near/p.yaml:2:15: job.memory_max: 0 leaves nothing to run in; expected a size such as 512M or 2GiB, a percentage such as 60%, or max for no limit
+      2 |   memory_max: 0
+        |               ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  grace: 2\n"), @r#"
+    near/p.yaml:2:10: job.grace: "2" has no unit; expected a duration with its unit such as 2s or 500ms
+      2 |   grace: 2
+        |          ^
+    "#);
+    insta::assert_snapshot!(refusal("budget: {memory_max: 120%}\n"), @r#"
+    near/p.yaml:1:22: budget.memory_max: "120%" is more than there is; expected at most 100%
+      1 | budget: {memory_max: 120%}
+        |                      ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  memory_max: 512MB   # much\n"), @r#"
+    near/p.yaml:2:15: job.memory_max: "512MB" is ambiguous; write 512MiB (1024-based, like the kernel)
+      2 |   memory_max: 512MB   # much
+        |               ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  memory_max: 2 gigs\n"), @r#"
+    near/p.yaml:2:15: job.memory_max: "2 gigs" is not a size; expected a number with K, M, G or T, such as 512M or 2GiB
+      2 |   memory_max: 2 gigs
+        |               ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  memory_max: [1, 2]\n"), @r#"
+    near/p.yaml:2:15: job.memory_max: invalid type: sequence, expected a size such as 512M or 2GiB, a percentage such as 60%, or max for no limit
+      2 |   memory_max: [1, 2]
+        |               ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  memory_max:\n  pids_max: 3\n"), @r#"
+    near/p.yaml:2:14: job.memory_max: there is no value; expected a size such as 512M or 2GiB, a percentage such as 60%, or max for no limit
+      2 |   memory_max:
+        |              ^
+    "#);
+    insta::assert_snapshot!(refusal("job: 2GiB\n"), @r#"
+    near/p.yaml:1:6: job: invalid type: string "2GiB", expected the limits of a job, such as `memory_max: 2GiB`
+      1 | job: 2GiB
+        |      ^
+    "#);
+    insta::assert_snapshot!(refusal("protect: code\n"), @r#"
+    near/p.yaml:1:10: protect: invalid type: string "code", expected a sequence
+      1 | protect: code
+        |          ^
+    "#);
+    insta::assert_snapshot!(refusal("protect: [code, {a: b}]\n"), @r#"
+    near/p.yaml:1:17: protect[1]: invalid type: map, expected a name
+      1 | protect: [code, {a: b}]
+        |                 ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  no_new_privs: perhaps\n"), @r#"
+    near/p.yaml:2:17: job.no_new_privs: "perhaps" is not a switch; expected true or false
+      2 |   no_new_privs: perhaps
+        |                 ^
+    "#);
+    insta::assert_snapshot!(refusal("just a text\n"), @r#"
+    near/p.yaml:1:1: invalid type: string "just a text", expected a profile with keys such as `extends:`, `budget:` and `job:`
+      1 | just a text
+        | ^
+    "#);
+}
+
+#[test]
+fn a_contradiction_is_shown_where_it_was_written() {
+    insta::assert_snapshot!(refusal("pressure:\n  orange: 30%\n"), @r#"
+    near/p.yaml:2:11: pressure.orange: 30% is above yellow, which is 15%; expected yellow, orange and red in falling order
+      2 |   orange: 30%
+        |           ^
+    "#);
+    insta::assert_snapshot!(refusal("jobs: {min: 4, max: 2}\n"), @r#"
+    near/p.yaml:1:13: jobs.min: 4 is more than jobs.max, which is 2; expected at most 2
+      1 | jobs: {min: 4, max: 2}
+        |             ^
+    "#);
+}
+
+#[test]
+fn what_is_no_yaml_is_shown_at_its_place() {
+    insta::assert_snapshot!(refusal("job:\n\tmemory_max: 1GiB\n"), @r#"
+    near/p.yaml:2:1: a tab is used to indent; expected spaces, the only indentation of YAML
+      2 |  memory_max: 1GiB
+        | ^
+    "#);
+    insta::assert_snapshot!(refusal("job:\n  \tmemory_max: 1GiB\n"), @r#"
+    near/p.yaml:2:3: a tab is used to indent; expected spaces, the only indentation of YAML
+      2 |    memory_max: 1GiB
+        |   ^
+    "#);
+    insta::assert_snapshot!(refusal("name: \"p\njob: {}\n"), @r#"
+    near/p.yaml:2:8: found unexpected end of stream, while scanning a quoted scalar at line 1 column 7
+      2 | job: {}
+        |        ^
+    "#);
+    insta::assert_snapshot!(refusal("job: {grace: 2s\n"), @r#"
+    near/p.yaml:1:16: did not find expected ',' or '}', while parsing a flow mapping at line 1 column 6
+      1 | job: {grace: 2s
+        |                ^
+    "#);
+    insta::assert_snapshot!(refusal("extends: native\n---\nextends: ci\n"), @r#"
+    near/p.yaml:2:1: a second YAML document begins here; expected one profile in one file
+      2 | ---
+        | ^
+    "#);
+    insta::assert_snapshot!(refusal("job: *nowhere\n"), @r#"
+    near/p.yaml:1:6: unknown anchor
+      1 | job: *nowhere
+        |      ^
+    "#);
+    insta::assert_snapshot!(refusal("job: !secret {grace: 2s}\n"), @r#"
+    near/p.yaml:1:6: job: the tag !secret means nothing here; expected a plain value
+      1 | job: !secret {grace: 2s}
+        |      ^
+    "#);
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    for text in ["", "\n\n", "# only a comment\n", "\u{feff}", "---\n"] {
+        assert!(refusal(text).starts_with("near/p.yaml:1:1: the file is empty; expected"), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_not_text_is_refused() {
+    insta::assert_snapshot!(refusal(b"name: p\njob:\n  grace: \xff2s\n"), @r#"
+    near/p.yaml:3:10: not UTF-8; expected a text file saved as UTF-8
+      3 |   grace: �2s
+        |          ^
+    "#);
+    assert!(refusal(b"\xff\xfej\0o\0b\0").contains("it looks like UTF-16"));
+}
+
+#[test]
+fn a_huge_file_is_refused_by_its_size_before_it_is_read() {
+    let scene = Scene::new();
+    // 100 MB that take no room: reading them would be seen in the time.
+    fs::File::create(scene.path("near/p.yaml")).unwrap().set_len(100_000_000).unwrap();
+    insta::assert_snapshot!(scene.refusal("p"), @"near/p.yaml is too large for a profile: 100000000 bytes, at most 65536 are read");
+}
+
+#[test]
+fn a_folder_a_pipe_and_a_device_are_refused_and_do_not_hang() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("near/folder.yaml")).unwrap();
+    let pipe = scene.path("near/pipe.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", scene.path("near/device.yaml")).unwrap();
+    for name in ["folder", "pipe", "device"] {
+        assert!(scene.refusal(name).contains("is not a regular file"), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_is_made_to_hurt_is_refused_quickly() {
+    let begin = std::time::Instant::now();
+    let bomb: String =
+        (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+    for text in [
+        format!("protect: {}", "[".repeat(60_000)),
+        format!("protect: {}", "{a: ".repeat(15_000)),
+        format!("protect:\n{}", "- ".repeat(30_000)),
+        format!("job: {{grace: {}s}}", "9".repeat(60_000)),
+        format!("protect:\n  a0: &a0 x\n{}", bomb.replace("a", "  a")),
+        format!("x{}: 1\n", "y".repeat(60_000)),
+    ] {
+        let message = refusal(&text);
+        assert!(message.starts_with("near/p.yaml:"), "{}", &message[..message.len().min(300)]);
+        assert!(message.len() < 2000, "{} bytes of message", message.len());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_circle_of_extends_is_refused_where_it_closes() {
+    let scene = Scene::new()
+        .file("near/a.yaml", "extends: b\n")
+        .file("near/b.yaml", "# b\nextends: c\n")
+        .file("far/c.yaml", "extends: a\n");
+    insta::assert_snapshot!(scene.refusal("a"), @r#"
+    far/c.yaml:1:10: profiles extend each other in a circle: near/a.yaml -> near/b.yaml -> far/c.yaml -> near/a.yaml
+      1 | extends: a
+        |          ^
+    "#);
+    let scene = Scene::new().file("self.yaml", "extends: ./self.yaml\n");
+    assert!(scene.refusal(scene.path("self.yaml").to_str().unwrap()).contains("in a circle"));
+}
+
+#[test]
+fn to_extend_what_is_not_there_is_refused() {
+    insta::assert_snapshot!(refusal("job: {grace: 2s}\nextends: contianer\n"), @r#"
+    near/p.yaml:2:10: there is no profile "contianer" to extend; did you mean "container"?
+      2 | extends: contianer
+        |          ^
+      found: native, wsl2, distrobox, container, ci, p
+      looked in: near/, far/, built in
+    "#);
+    // The last of its name has nothing below it to extend.
+    assert!(refusal("extends: p\n").contains("there is no profile \"p\" to extend"));
+}
+
+#[test]
+fn a_profile_in_a_folder_is_called_as_its_file_is() {
+    insta::assert_snapshot!(refusal("name: q\n"), @r#"
+    near/p.yaml:1:7: name: this profile is found by its file's name, "p", and calls itself "q"; expected `name: p`, or no name
+      1 | name: q
+        |       ^
+    "#);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        try_text(&text);
+    }
+
+    #[test]
+    fn nothing_that_looks_like_a_profile_makes_it_panic(
+        words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..40)
+    ) {
+        try_text(&words.concat());
+    }
+}
+
+const WORDS: [&str; 30] = [
+    "job",
+    "budget",
+    "memory_max",
+    "jobs",
+    "extends",
+    ": ",
+    ":",
+    "\n",
+    "\n  ",
+    "\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "- ",
+    "max",
+    "2GiB",
+    "60%",
+    "&a ",
+    "*a",
+    "!t ",
+    "\"",
+    "'",
+    "\t",
+    "#",
+    "---\n",
+    "|\n",
+    "<<",
+    "名",
+];
+
+fn try_text(text: &str) {
+    let scene = Scene::new().file("near/p.yaml", text);
+    if let Err(error) = load("p", &scene.places) {
+        assert!(!error.to_string().is_empty());
+    }
+}
