@@ -70,11 +70,7 @@ pub struct ExecArgs {
     json: Option<PathBuf>,
 
     /// The command and its arguments
-    #[arg(
-        value_name = "COMMAND",
-        trailing_var_arg = true,
-        required_unless_present = "jobs_from"
-    )]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required_unless_present = "jobs_from")]
     command: Vec<OsString>,
 }
 

@@ -1,39 +1,187 @@
-//! stub
-#![allow(missing_docs)]
-use crate::model::Exit;
-use crate::model::event::Event;
-use serde_json::json;
-pub struct JsonReporter {
-    out: std::fs::File,
+//! JSON lines: one object an event, as docs/events.md lists them. Sizes in bytes, times in milliseconds, absent
+//! readings null. Each line is one write, so that a run that is killed leaves whole lines.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Reporter;
+use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
+use crate::model::isolation::Missing;
+use crate::model::{
+    Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
+};
+
+/// Writes the stream to `sink`.
+pub struct JsonReporter<W> {
+    sink: W,
+    /// What the first event said, for the later ones.
+    isolation: Option<Isolation>,
+    line: Vec<u8>,
 }
-impl JsonReporter {
-    pub fn new(out: std::fs::File) -> Self {
-        Self { out }
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line<'a> {
+    RunStarted {
+        run: &'a RunId,
+        profile: &'a str,
+        isolation: Tier,
+        budget: &'a Limits,
+        jobs: usize,
+        parallel: usize,
+        sampled: Vec<LimitName>,
+        not_enforced: Vec<LimitName>,
+        missing: &'a [Missing],
+    },
+    AttemptFinished(Box<Attempt<'a>>),
+    RunFinished {
+        passed: u64,
+        failed: u64,
+        flaky: u64,
+        not_run: u64,
+        evictions: u64,
+        leaked: u64,
+        interrupted: bool,
+        wall_ms: f64,
+    },
+}
+
+#[derive(Serialize)]
+struct Attempt<'a> {
+    job: &'a str,
+    attempt: u32,
+    slot: u32,
+    outcome: Outcome,
+    cause: &'a Cause,
+    verdict: Option<Verdict>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    spawn_error: Option<&'a str>,
+    wall_ms: f64,
+    cpu_ms: Option<f64>,
+    cpu_throttled_ms: Option<f64>,
+    frozen_ms: f64,
+    timeout_ms: Option<f64>,
+    memory_peak: Option<Bytes>,
+    pids_peak: Option<u64>,
+    oom_kills: Option<u64>,
+    forks_refused: Option<u64>,
+    leaked: u64,
+    left_behind: &'a [Process],
+    unkillable: bool,
+    limits: &'a Limits,
+    isolation: Option<Tier>,
+    sampled: Vec<LimitName>,
+    not_enforced: Vec<LimitName>,
+    output: Option<Output<'a>>,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    bytes: u64,
+    file: Option<&'a Path>,
+}
+
+impl<W: Write> JsonReporter<W> {
+    /// Writes to `sink`, unbuffered: each line at once.
+    pub fn new(sink: W) -> JsonReporter<W> {
+        JsonReporter { sink, isolation: None, line: Vec::new() }
     }
-}
-fn ms(d: std::time::Duration) -> f64 {
-    (d.as_secs_f64() * 1e6).round() / 1e3
-}
-impl super::Reporter for JsonReporter {
-    fn event(&mut self, event: &Event) -> std::io::Result<()> {
-        let v = match event {
-            Event::RunStarted(r) => {
-                json!({"event":"run-started","run":r.run,"profile":r.profile,"isolation":r.isolation.tier,"budget":r.budget})
-            }
-            Event::AttemptStarted { .. } => return Ok(()),
-            Event::AttemptFinished(a) => {
-                let (code, sig) = match a.exit {
-                    Some(Exit::Code(c)) => (Some(c), None),
-                    Some(Exit::Signal(s)) => (None, Some(s)),
-                    None => (None, None),
-                };
-                json!({"event":"attempt-finished","job":a.job,"attempt":a.attempt.id.number,"outcome":a.outcome,"exit_code":code,"signal":sig,"wall_ms":ms(a.wall),"cpu_ms":a.evidence.cpu_time.map(ms),"frozen_ms":ms(a.frozen),"memory_peak":a.evidence.memory_peak,"pids_peak":a.evidence.pids_peak,"oom_kills":a.evidence.oom_kill,"leaked":a.evidence.leaked_count,"limits":a.limits,"isolation":"hybrid"})
-            }
-            Event::RunFinished(r) => {
-                json!({"event":"run-finished","passed":r.passed,"failed":r.failed,"flaky":r.flaky,"evictions":r.evictions,"wall_ms":ms(r.wall)})
-            }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line)?;
+        self.line.push(b'\n');
+        self.sink.write_all(&self.line)
+    }
+
+    fn held_by(&self, who: Enforcement) -> Vec<LimitName> {
+        self.isolation.as_ref().map(|isolation| isolation.held_by(who)).unwrap_or_default()
+    }
+
+    fn run_started(&mut self, started: &RunStarted) -> io::Result<()> {
+        self.isolation = Some(started.isolation.clone());
+        self.write(&Line::RunStarted {
+            run: &started.run,
+            profile: &started.profile,
+            isolation: started.isolation.tier,
+            budget: &started.budget,
+            jobs: started.jobs,
+            parallel: started.parallel,
+            sampled: started.isolation.held_by(Enforcement::Sampled),
+            not_enforced: started.isolation.held_by(Enforcement::None),
+            missing: &started.isolation.missing,
+        })
+    }
+
+    fn attempt_finished(&mut self, finished: &AttemptFinished) -> io::Result<()> {
+        let evidence = &finished.evidence;
+        let (exit_code, signal) = match finished.exit {
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
         };
-        use std::io::Write;
-        writeln!(self.out, "{v}")
+        let output = finished.output.as_ref();
+        let line = Line::AttemptFinished(Box::new(Attempt {
+            job: &finished.job,
+            attempt: finished.attempt.id.number,
+            slot: finished.attempt.slot,
+            outcome: finished.outcome,
+            cause: &finished.cause,
+            verdict: finished.verdict,
+            exit_code,
+            signal,
+            spawn_error: finished.spawn_error.as_ref().map(|error| error.message.as_str()),
+            wall_ms: ms(finished.wall),
+            cpu_ms: evidence.cpu_time.map(ms),
+            cpu_throttled_ms: evidence.cpu_throttled.map(ms),
+            frozen_ms: ms(finished.frozen),
+            timeout_ms: finished.timeout.map(ms),
+            memory_peak: evidence.memory_peak,
+            pids_peak: evidence.pids_peak,
+            oom_kills: evidence.oom_kill,
+            forks_refused: evidence.pids_max_events,
+            leaked: evidence.leaked_count,
+            left_behind: &evidence.leaked,
+            unkillable: evidence.unkillable,
+            limits: &finished.limits,
+            isolation: self.isolation.as_ref().map(|isolation| isolation.tier),
+            sampled: self.held_by(Enforcement::Sampled),
+            not_enforced: self.held_by(Enforcement::None),
+            output: output.map(|output| Output { bytes: output.total, file: output.file.as_deref() }),
+        }));
+        self.write(&line)
     }
+
+    fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
+        self.write(&Line::RunFinished {
+            passed: finished.passed,
+            failed: finished.failed,
+            flaky: finished.flaky,
+            not_run: finished.not_run,
+            evictions: finished.evictions,
+            leaked: finished.leaked,
+            interrupted: finished.interrupted,
+            wall_ms: ms(finished.wall),
+        })
+    }
+}
+
+impl<W: Write> Reporter for JsonReporter<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::RunStarted(started) => self.run_started(started),
+            Event::AttemptStarted { .. } => Ok(()),
+            Event::AttemptFinished(finished) => self.attempt_finished(finished),
+            Event::RunFinished(finished) => self.run_finished(finished),
+        }
+    }
+}
+
+/// Milliseconds, to the microsecond.
+fn ms(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
 }

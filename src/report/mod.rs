@@ -1,8 +1,24 @@
-//! stub
-#![allow(missing_docs)]
+//! One event stream, many readers. Nothing here asks the engine for anything.
+//!
+//! - [`json`]: a line an event, for programs
+//! - [`terminal`]: for people: a line a job, failures in full, a summary
+//! - [`paragraph`]: what happened, which limit, who set it, what to change
+//! - [`progress`]: the live line of a terminal
+
 pub mod json;
+pub mod paragraph;
+pub mod progress;
 pub mod terminal;
+
+use std::io;
+
 use crate::model::event::Event;
+
+/// A reader of the stream.
 pub trait Reporter {
-    fn event(&mut self, event: &Event) -> std::io::Result<()>;
+    /// Takes in the next event.
+    ///
+    /// # Errors
+    /// The sink's. The run goes on all the same: a reader that has gone away is no reason to stop the tests.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
 }

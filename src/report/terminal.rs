@@ -1,26 +1,306 @@
-//! stub
-#![allow(missing_docs)]
-use crate::model::event::Event;
-pub struct TerminalReporter;
-impl TerminalReporter {
-    pub fn on_stderr(_: &crate::model::Profile) -> Self {
-        Self
+//! For people, on standard error: a line a job, failures with what they wrote and why, a summary.
+//!
+//! A single command whose limits the kernel holds is passed through without a word, as by any good wrapper.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::Reporter;
+use super::paragraph::{explain, not_held, short, signal_name};
+use super::progress::Progress;
+use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted};
+use crate::model::{Attempt, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
+
+/// What the sink can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether a live line may be drawn.
+    pub live: bool,
+    /// Whether colours may be used.
+    pub colour: bool,
+    /// Columns; `None` for no end of the line.
+    pub width: Option<usize>,
+}
+
+/// Writes the stream for people.
+pub struct TerminalReporter<W> {
+    sink: W,
+    look: Look,
+    profile: Profile,
+    isolation: Option<Isolation>,
+    pass_through: bool,
+    progress: Option<Progress>,
+    failures: Vec<String>,
+}
+
+impl TerminalReporter<io::Stderr> {
+    /// On standard error, as it is.
+    pub fn on_stderr(profile: &Profile) -> TerminalReporter<io::Stderr> {
+        let stderr = io::stderr();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let terminal = stderr.is_terminal();
+        let look = Look {
+            live: terminal && !dumb && !set("CI"),
+            colour: terminal && !dumb && !set("NO_COLOR"),
+            width: terminal.then(|| usize::from(console::Term::stderr().size().1)),
+        };
+        TerminalReporter::new(stderr, look, profile)
     }
 }
-impl super::Reporter for TerminalReporter {
-    fn event(&mut self, event: &Event) -> std::io::Result<()> {
-        if let Event::AttemptFinished(f) = event {
-            use std::io::Write;
-            writeln!(
-                std::io::stderr(),
-                "memory {:?} {:?} {:?} leaked {:?} {:?}",
-                f.outcome,
-                f.exit,
-                f.spawn_error,
-                f.evidence.leaked,
-                f.evidence
-            )?;
+
+impl<W: Write> TerminalReporter<W> {
+    /// On `sink`, with `look`.
+    pub fn new(sink: W, look: Look, profile: &Profile) -> TerminalReporter<W> {
+        TerminalReporter {
+            sink,
+            look,
+            profile: profile.clone(),
+            isolation: None,
+            pass_through: false,
+            progress: None,
+            failures: Vec::new(),
         }
+    }
+
+    fn run_started(&mut self, started: &RunStarted) -> io::Result<()> {
+        self.pass_through = started.pass_through;
+        let not_held = not_held(&started.isolation);
+        let tier = started.isolation.tier;
+        self.isolation = Some(started.isolation.clone());
+        let hint = not_held.as_ref().map(|text| format!(": {text} (sandtest doctor tells why)"));
+        if started.pass_through {
+            if let Some(hint) = hint {
+                let line = format!("sandtest: profile {}, isolation {tier}{hint}\n", started.profile);
+                self.sink.write_all(line.as_bytes())?;
+            }
+            return Ok(());
+        }
+        let jobs = if started.jobs == 1 { "1 job".into() } else { format!("{} jobs", started.jobs) };
+        let budget = started.budget.memory_max.map_or(String::new(), |max| format!(", budget {max}"));
+        let line = format!(
+            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{}\n",
+            started.parallel,
+            started.profile,
+            hint.unwrap_or_default()
+        );
+        self.sink.write_all(line.as_bytes())?;
+        self.progress = Some(Progress::new(started.jobs, self.look.live, self.look.colour));
         Ok(())
+    }
+
+    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
+        let paragraph =
+            self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
+        if self.pass_through {
+            return self.pass_through_finished(attempt, paragraph);
+        }
+        let failed = matches!(attempt.verdict, Some(Verdict::Fail | Verdict::Leak | Verdict::Infra));
+        let text = self.told(attempt, failed, paragraph.as_deref());
+        if failed {
+            self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
+        }
+        let id = attempt.attempt.id;
+        let mut written = Ok(());
+        match &mut self.progress {
+            Some(progress) => {
+                progress.ended(id, attempt.verdict.is_some(), failed);
+                progress.above(|| written = self.sink.write_all(&text));
+            }
+            None => written = self.sink.write_all(&text),
+        }
+        written
+    }
+
+    /// One command: only what its own output and exit code can't tell.
+    fn pass_through_finished(
+        &mut self,
+        attempt: &AttemptFinished,
+        paragraph: Option<String>,
+    ) -> io::Result<()> {
+        let speaks_for_itself = attempt.cause == Cause::Interrupted
+            || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
+        let leaks = attempt.evidence.leaked_count > 0 || attempt.evidence.unkillable;
+        let paragraph = match paragraph {
+            Some(text) if !speaks_for_itself => text,
+            // The end of the paragraph alone: what the command itself came to, it has said.
+            Some(text) if leaks => match text.find("left ").or(text.find("unkillable")) {
+                Some(at) => text[at..].to_owned(),
+                None => text,
+            },
+            _ => return Ok(()),
+        };
+        let line = self.wrap(&format!("sandtest: {paragraph}"), 0);
+        self.sink.write_all(line.as_bytes())
+    }
+
+    /// An attempt's line, and for one that did not pass what it wrote and what happened.
+    fn told(&self, attempt: &AttemptFinished, failed: bool, paragraph: Option<&str>) -> Vec<u8> {
+        let label = self.label(attempt);
+        let label = match attempt.verdict {
+            Some(Verdict::Pass | Verdict::Flaky) => self.paint("32", &format!("{label:>8}")),
+            None => self.paint("33", &format!("{label:>8}")),
+            Some(_) => self.paint("31;1", &format!("{label:>8}")),
+        };
+        let name = self.cut(&attempt.job, 20);
+        let mut text = format!("{label} {:>9}  {name}\n", short(attempt.wall)).into_bytes();
+        if failed && let Some(output) = &attempt.output {
+            text.extend(self.output(output));
+        }
+        if let Some(paragraph) = paragraph {
+            text.extend(self.wrap(paragraph, 9).into_bytes());
+        }
+        text
+    }
+
+    /// What a job wrote, between rules, so that it can't be mistaken for ours.
+    fn output(&self, output: &Captured) -> Vec<u8> {
+        if output.total == 0 {
+            return Vec::new();
+        }
+        let rule = |title: &str| {
+            let length = self.look.width.unwrap_or(80).clamp(30, 80);
+            let dashes = "-".repeat(length.saturating_sub(title.len() + 4));
+            self.paint("2", &format!("--{title}{dashes}")).into_bytes()
+        };
+        let mut text = rule(" output ");
+        text.push(b'\n');
+        text.extend(&output.head);
+        if output.left_out() > 0 {
+            let place = output.file.as_ref().map_or("nowhere".into(), |file| file.display().to_string());
+            let lacks = match output.file_lacks {
+                0 => String::new(),
+                lacks => format!(", less the last {}", Bytes(lacks)),
+            };
+            let left_out = Bytes(output.left_out());
+            end_line(&mut text);
+            text.extend(
+                self.paint("2", &format!("... {left_out} left out; the whole is in {place}{lacks} ..."))
+                    .bytes(),
+            );
+            text.push(b'\n');
+        }
+        text.extend(&output.tail);
+        end_line(&mut text);
+        text.extend(rule(""));
+        text.push(b'\n');
+        text
+    }
+
+    fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+        if self.pass_through {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if self.failures.len() > 1 {
+            text += "failed:\n";
+            for failure in &self.failures {
+                text += &format!("  {}\n", self.cut(failure, 2));
+            }
+        }
+        let mut parts = vec![format!("{} passed", finished.passed)];
+        let counts = [
+            (finished.failed, "failed"),
+            (finished.flaky, "flaky"),
+            (finished.not_run, "not run"),
+            (finished.evictions, "evicted and run again"),
+        ];
+        parts.extend(
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
+        );
+        if finished.leaked > 0 {
+            parts.push(format!("{} left behind and killed", finished.leaked));
+        }
+        let interrupted = if finished.interrupted { ", interrupted" } else { "" };
+        let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
+        let summary = self.paint(if good { "32;1" } else { "31;1" }, &parts.join(", "));
+        text += &format!("sandtest: {summary}{interrupted} in {}\n", short(finished.wall));
+        self.sink.write_all(text.as_bytes())
+    }
+
+    fn started(&mut self, attempt: Attempt, job: &str) {
+        if let Some(progress) = &mut self.progress {
+            progress.started(attempt.id, job);
+        }
+    }
+
+    fn label(&self, attempt: &AttemptFinished) -> String {
+        match (attempt.outcome, attempt.exit) {
+            (Outcome::Oom, _) => "OOM".into(),
+            (Outcome::Pids, _) => "PIDS".into(),
+            (Outcome::Timeout, _) => "TIMEOUT".into(),
+            (Outcome::Evicted, _) if attempt.verdict.is_some() => "INFRA".into(),
+            (Outcome::Evicted, _) => "EVICTED".into(),
+            (Outcome::SpawnFailed, _) => "NO START".into(),
+            (_, Some(Exit::Signal(number))) => signal_name(number),
+            (_, Some(Exit::Code(0))) if attempt.evidence.leaked_count > 0 => "LEAK".into(),
+            (_, Some(Exit::Code(0))) => "PASS".into(),
+            (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
+            (_, None) => "LOST".into(),
+        }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.look.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// On a terminal, no wider than it with `taken` columns gone; in full elsewhere. Names are one line always.
+    fn cut(&self, text: &str, taken: usize) -> String {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let Some(room) = self.look.width.map(|width| width.saturating_sub(taken).max(10)) else {
+            return line;
+        };
+        if line.chars().count() <= room {
+            return line;
+        }
+        // The end of a command line tells jobs apart more often than its beginning.
+        let (begin, end) = (room / 2 - 1, room - room / 2 - 2);
+        let begin: String = line.chars().take(begin).collect();
+        let end: String = line.chars().skip(line.chars().count() - end).collect();
+        format!("{begin}...{end}")
+    }
+
+    fn wrap(&self, text: &str, indent: usize) -> String {
+        let room = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(indent + 1).max(30));
+        let margin = " ".repeat(indent);
+        let mut wrapped = margin.clone();
+        let mut column = 0;
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > room {
+                wrapped += &format!("\n{margin}");
+                column = 0;
+            }
+            if column > 0 {
+                wrapped.push(' ');
+                column += 1;
+            }
+            wrapped += word;
+            column += length;
+        }
+        wrapped.push('\n');
+        wrapped
+    }
+}
+
+impl<W: Write> Reporter for TerminalReporter<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::RunStarted(started) => self.run_started(started),
+            Event::AttemptStarted { attempt, job } => {
+                self.started(*attempt, job);
+                Ok(())
+            }
+            Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
+            Event::RunFinished(finished) => self.run_finished(finished),
+        }
+    }
+}
+
+fn end_line(text: &mut Vec<u8>) {
+    if text.last().is_some_and(|byte| *byte != b'\n') {
+        text.push(b'\n');
     }
 }

@@ -1,0 +1,267 @@
+//! What happened in one paragraph: which limit, what peak, which line of which profile set it, what to change.
+
+use std::time::Duration;
+
+use crate::model::event::AttemptFinished;
+use crate::model::profile::Origin;
+use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Process, Profile};
+
+/// Held back for less than this, nobody waited for the processor.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
+
+/// Explains an attempt that did not simply pass. `None` if there is nothing to explain.
+pub fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profile) -> Option<String> {
+    let teller = Teller { attempt, isolation, profile };
+    let mut sentences = match attempt.outcome {
+        Outcome::Oom => teller.oom(),
+        Outcome::Pids => teller.pids(),
+        Outcome::Timeout => teller.timeout(),
+        Outcome::Evicted => teller.evicted(),
+        Outcome::SpawnFailed => teller.spawn_failed(),
+        Outcome::Signaled => teller.signaled(),
+        Outcome::Exited => teller.exited(),
+    };
+    sentences.extend(teller.left_behind());
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
+struct Teller<'a> {
+    attempt: &'a AttemptFinished,
+    isolation: &'a Isolation,
+    profile: &'a Profile,
+}
+
+impl Teller<'_> {
+    fn oom(&self) -> Vec<String> {
+        let limit = self.attempt.limits.memory_max.map_or("max".into(), |limit| limit.to_string());
+        let who = match self.isolation.memory_max {
+            Enforcement::Sampled => "sandtest measured it above memory_max and killed it",
+            _ if self.attempt.spawn_error.is_some() => {
+                "memory_max is below what it needs to be started at all"
+            }
+            _ => "the kernel OOM-killed it at its own memory_max",
+        };
+        vec![
+            format!("oom: {who} of {limit} ({}){}.", self.set_by("job.memory_max", "--memory"), self.peak()),
+            "Give it more (--memory, or memory_max under job: in the profile), or make it need less.".into(),
+        ]
+    }
+
+    fn pids(&self) -> Vec<String> {
+        let limit = self.attempt.limits.pids_max.map_or("max".into(), |limit| limit.to_string());
+        let set_by = self.set_by("job.pids_max", "--pids");
+        let first = match (self.isolation.pids_max, self.attempt.evidence.pids_max_events) {
+            (Enforcement::Sampled, _) => {
+                format!(
+                    "pids: sandtest counted more processes and threads than pids_max, {limit} ({set_by}), and killed it."
+                )
+            }
+            (_, refused) => {
+                let times = match refused {
+                    Some(1) => "once".into(),
+                    Some(count) => format!("{count} times"),
+                    None => "at least once".into(),
+                };
+                format!(
+                    "pids: the kernel refused a new process or thread {times}: pids_max is {limit} ({set_by})."
+                )
+            }
+        };
+        vec![first, "Threads count too. Give it more (--pids, or pids_max under job: in the profile).".into()]
+    }
+
+    fn timeout(&self) -> Vec<String> {
+        let limit = self.attempt.timeout.map_or("its time".into(), short);
+        let used = self
+            .attempt
+            .evidence
+            .cpu_time
+            .map(|cpu| format!(", in which it used {} of processor time", short(cpu)));
+        let mut told = vec![format!(
+            "timeout: it was stopped after {limit} ({}){}.",
+            self.set_by("job.timeout", "--timeout"),
+            used.unwrap_or_default()
+        )];
+        let throttled = self.attempt.evidence.cpu_throttled.unwrap_or_default();
+        if throttled > WORTH_TELLING {
+            let set_by = self.set_by("job.cpu_max", "--cpus");
+            told.push(format!("Its cpu_max ({set_by}) held it back for {} of that.", short(throttled)));
+        }
+        told.push("Give it longer (--timeout, or timeout under job: in the profile).".into());
+        told
+    }
+
+    fn evicted(&self) -> Vec<String> {
+        let again = if self.attempt.verdict.is_none() {
+            "It runs again, alone."
+        } else {
+            "It ran alone and there still was too little."
+        };
+        let first = match self.attempt.cause {
+            Cause::Budget => format!(
+                "evicted: the memory of all jobs together was full ({}), not this job's own.",
+                self.set_by("budget.memory_max", "the profile")
+            ),
+            _ => "evicted: the kernel killed it for want of memory outside of this run: the machine's, or a limit above sandtest's group.".into(),
+        };
+        let hint = "Fewer jobs at once (-j) or a smaller reserve leave each of them more.";
+        vec![first, again.into(), hint.into()]
+    }
+
+    fn spawn_failed(&self) -> Vec<String> {
+        let message =
+            self.attempt.spawn_error.as_ref().map_or("it could not be started", |error| &error.message);
+        vec![format!("not started: {message}.")]
+    }
+
+    fn signaled(&self) -> Vec<String> {
+        let Some(Exit::Signal(number)) = self.attempt.exit else {
+            return vec!["lost: it could not be killed and its end was not seen.".into()];
+        };
+        if self.attempt.cause == Cause::Interrupted {
+            return vec![format!(
+                "interrupted: ended by {} when the run was asked to end.",
+                signal_name(number)
+            )];
+        }
+        let mut told = vec![format!("signaled: {} ended it.", signal_name(number))];
+        if number == 9 && self.attempt.evidence.oom_kill == Some(0) {
+            told.push("No OOM kill was counted in its cgroup, so somebody sent it.".into());
+        }
+        told
+    }
+
+    fn exited(&self) -> Vec<String> {
+        match self.attempt.exit {
+            Some(Exit::Code(0)) | None => vec![],
+            Some(Exit::Code(code)) => vec![format!("exited with code {code}{}.", self.peak())],
+            Some(Exit::Signal(number)) => vec![format!("signaled: {} ended it.", signal_name(number))],
+        }
+    }
+
+    fn left_behind(&self) -> Vec<String> {
+        let evidence = &self.attempt.evidence;
+        let mut told = Vec::new();
+        if evidence.leaked_count > 0 {
+            let noun = if evidence.leaked_count == 1 { "process" } else { "processes" };
+            let named: Vec<String> = evidence.leaked.iter().take(5).map(named).collect();
+            let more = evidence.leaked_count.saturating_sub(named.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let count = evidence.leaked_count;
+            told.push(format!("left {count} {noun} behind: {}{more}; killed.", named.join(", ")));
+        }
+        if evidence.unkillable {
+            told.push(
+                "unkillable: a process of it is in an uninterruptible sleep; its slot is not used again."
+                    .into(),
+            );
+        }
+        told
+    }
+
+    fn peak(&self) -> String {
+        self.attempt.evidence.memory_peak.map_or(String::new(), |peak| format!("; its peak was {peak}"))
+    }
+
+    /// Who set a key: a line of a file, or an option.
+    fn set_by(&self, key: &str, otherwise: &str) -> String {
+        match self.profile.origins.get(key) {
+            Some(Origin { line: 0, text, .. }) => format!("set by {text}"),
+            Some(origin) => format!("set by {origin}"),
+            None => format!("set by {otherwise}"),
+        }
+    }
+}
+
+fn named(process: &Process) -> String {
+    format!("{} (pid {})", process.name, process.pid)
+}
+
+/// A duration in the unit that reads best.
+pub fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match duration.as_secs() {
+        0 if duration < Duration::from_millis(100) => format!("{:.1}ms", seconds * 1000.0),
+        0 => format!("{:.0}ms", seconds * 1000.0),
+        1..=99 => format!("{seconds:.2}s"),
+        100..=3599 => format!("{}m {:02}s", duration.as_secs() / 60, duration.as_secs() % 60),
+        _ => format!("{}h {:02}m", duration.as_secs() / 3600, duration.as_secs() / 60 % 60),
+    }
+}
+
+/// `SIGKILL` for 9 (signal(7), x86 and most others).
+pub fn signal_name(number: i32) -> String {
+    const NAMES: [&str; 32] = [
+        "",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    let name =
+        usize::try_from(number).ok().and_then(|number| NAMES.get(number)).filter(|name| !name.is_empty());
+    name.map_or_else(|| format!("signal {number}"), |name| (*name).to_owned())
+}
+
+/// The limits that nobody holds and those that are only measured, in words; `None` if the kernel holds all.
+pub fn not_held(isolation: &Isolation) -> Option<String> {
+    let list = |names: Vec<LimitName>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let (sampled, none) = (isolation.held_by(Enforcement::Sampled), isolation.held_by(Enforcement::None));
+    let parts = [(sampled, "measured by sandtest, not held by the kernel"), (none, "not enforced")];
+    let told: Vec<String> = parts
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, how)| {
+            format!("{} {} {how}", list(names.clone()), if names.len() == 1 { "is" } else { "are" })
+        })
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_the_unit_that_reads_best() {
+        for (ms, wanted) in
+            [(3, "3.0ms"), (340, "340ms"), (1500, "1.50s"), (125_000, "2m 05s"), (7_260_000, "2h 01m")]
+        {
+            assert_eq!(short(Duration::from_millis(ms)), wanted);
+        }
+    }
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!(signal_name(11), "SIGSEGV");
+        assert_eq!(signal_name(40), "signal 40");
+        assert_eq!(signal_name(-1), "signal -1");
+    }
+}

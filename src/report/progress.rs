@@ -1,0 +1,73 @@
+//! The live line of a terminal: how many are done, what runs, what failed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::model::AttemptId;
+
+/// How often it is redrawn if nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Drawn below all lines, and only on a terminal.
+pub struct Progress {
+    bar: ProgressBar,
+    running: BTreeMap<AttemptId, String>,
+    failed: u64,
+}
+
+impl Progress {
+    /// For `jobs` jobs; draws nothing if not `shown`.
+    pub fn new(jobs: usize, shown: bool, colour: bool) -> Progress {
+        let target =
+            if shown { ProgressDrawTarget::stderr_with_hz(15) } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(jobs as u64), target);
+        let template = if colour {
+            "{elapsed:>5} [{bar:24.cyan}] {pos}/{len}{prefix:.red.bold}  {wide_msg:.dim}"
+        } else {
+            "{elapsed:>5} [{bar:24}] {pos}/{len}{prefix}  {wide_msg}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        if shown {
+            bar.enable_steady_tick(TICK);
+        }
+        Progress { bar, running: BTreeMap::new(), failed: 0 }
+    }
+
+    /// A job runs.
+    pub fn started(&mut self, id: AttemptId, name: &str) {
+        self.running.insert(id, name.to_owned());
+        self.show_running();
+    }
+
+    /// An attempt ended; `done` if its job will not run again.
+    pub fn ended(&mut self, id: AttemptId, done: bool, failed: bool) {
+        self.running.remove(&id);
+        if done {
+            self.bar.inc(1);
+        }
+        if failed {
+            self.failed += 1;
+            self.bar.set_prefix(format!(" {} failed", self.failed));
+        }
+        self.show_running();
+    }
+
+    /// Prints `lines` above the bar.
+    pub fn above(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn show_running(&self) {
+        let names: Vec<&str> = self.running.values().map(String::as_str).collect();
+        self.bar.set_message(names.join(", "));
+    }
+}
