@@ -94,7 +94,8 @@ pub fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
 /// The layout that these make.
 pub fn layout(hierarchies: &[Hierarchy]) -> Layout {
     // `name=systemd` and other named hierarchies limit nothing.
-    let v1 = hierarchies.iter().any(|h| h.controllers.iter().any(|c| ["memory", "pids", "cpu"].contains(&&**c)));
+    let v1 =
+        hierarchies.iter().any(|h| h.controllers.iter().any(|c| ["memory", "pids", "cpu"].contains(&&**c)));
     match (hierarchies.iter().any(|h| h.v2), v1) {
         (true, false) => Layout::Unified,
         (true, true) => Layout::Hybrid,

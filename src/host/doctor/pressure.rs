@@ -45,7 +45,9 @@ pub fn read(folder: &Path) -> Vec<Pressure> {
 fn judge(answer: io::Result<String>) -> Sensor {
     match answer {
         Ok(text) if text.starts_with("some ") => Sensor::Fine,
-        Ok(text) => Sensor::Broken(format!("unexpected content {:?}", text.lines().next().unwrap_or_default())),
+        Ok(text) => {
+            Sensor::Broken(format!("unexpected content {:?}", text.lines().next().unwrap_or_default()))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Sensor::Absent,
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Sensor::Off,
         Err(error) => Sensor::Broken(error.to_string()),
