@@ -143,9 +143,7 @@ fn warnings(page: &mut Page, report: &Report) {
     for pressure in &report.pressure {
         let (mark, state) = match &pressure.sensor {
             Sensor::Fine => (Mark::Ok, "readable".to_owned()),
-            Sensor::Absent => {
-                (Mark::Missing, "not in this kernel; free memory is watched instead".to_owned())
-            }
+            Sensor::Absent => (Mark::Missing, "not there; free memory is watched instead".to_owned()),
             Sensor::Off => (Mark::Missing, "switched off; free memory is watched instead".to_owned()),
             Sensor::Broken(error) => (Mark::Missing, error.clone()),
         };

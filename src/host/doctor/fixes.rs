@@ -94,6 +94,10 @@ const WSL_UPDATE: &str = "\
 wsl --update
 wsl --shutdown";
 
+const PSI_BUILT_IN: &str = "\
+grep CONFIG_PSI= /boot/config-$(uname -r)
+# without =y only another kernel helps (4.20 or newer); with it";
+
 const LIMITS: &str = "\
 echo '* hard nofile 524288' | sudo tee /etc/security/limits.d/90-nofile.conf
 # then log in again";
@@ -112,7 +116,9 @@ impl Lack {
             Lack::NotUnified { layout: Layout::Legacy } => "cgroups are mounted as v1 only".to_owned(),
             Lack::NotUnified { .. } => "cgroups are hybrid: memory, pids and cpu are on v1".to_owned(),
             Lack::ReadOnly => "the cgroup filesystem can't be written to".to_owned(),
-            Lack::PressureAbsent => "this kernel has no pressure stall information".to_owned(),
+            Lack::PressureAbsent => {
+                "no /proc/pressure: switched off, or not built into this kernel".to_owned()
+            }
             Lack::PressureOff => "pressure stall information is built in and switched off".to_owned(),
             Lack::NofileLow { hard } => format!("at most {hard} open files: some suites need more"),
         }
@@ -139,7 +145,10 @@ impl Lack {
             }
             .to_owned(),
             Lack::PressureAbsent if around.wsl => WSL_UPDATE.to_owned(),
-            Lack::PressureAbsent => "a kernel of 4.20 or newer with CONFIG_PSI=y".to_owned(),
+            Lack::PressureAbsent => {
+                let command_line = kernel("psi=1", container);
+                format!("{PSI_BUILT_IN}\n{command_line}")
+            }
             Lack::PressureOff if around.wsl => {
                 "# in %UserProfile%\\.wslconfig\n[wsl2]\nkernelCommandLine = psi=1\n# then in PowerShell\nwsl --shutdown"
                     .to_owned()
@@ -218,6 +227,13 @@ mod tests {
         assert!(fix(&Lack::NoUserManager, false, None).contains("loginctl enable-linger"));
         let absent = Lack::ControllersAbsent { names: vec!["memory"] };
         assert!(fix(&absent, false, None).contains("cgroup_enable=memory"));
+    }
+
+    // Seen on 6.1 with psi=0: the folder is missing although the kernel could.
+    #[test]
+    fn a_missing_folder_may_only_be_switched_off() {
+        let text = fix(&Lack::PressureAbsent, false, None);
+        assert!(text.contains("CONFIG_PSI=") && text.contains("psi=1"), "{text}");
     }
 
     #[test]

@@ -12,9 +12,9 @@ use serde::Serialize;
 pub enum Sensor {
     /// It has figures.
     Fine,
-    /// No such file: the kernel is built without PSI, or is older than 4.20.
+    /// No such file: the kernel is built without PSI, older than 4.20, or was started with `psi=0`.
     Absent,
-    /// The file is there and reading it is not supported: built in, and off until `psi=1` is given.
+    /// The file is there and reading it is not supported: built in, and off until `psi=1` is given (older kernels).
     Off,
     /// Anything else.
     Broken(String),
