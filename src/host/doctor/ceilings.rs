@@ -93,7 +93,8 @@ fn one(
 fn mark_smallest(ceilings: &mut [Ceiling]) {
     for resource in [Resource::Memory, Resource::MemoryHigh, Resource::Pids, Resource::Cpu] {
         let of_it = ceilings.iter_mut().filter(|c| c.resource == resource);
-        let smallest = of_it.min_by(|a, b| a.amount.partial_cmp(&b.amount).unwrap_or(std::cmp::Ordering::Equal));
+        let smallest =
+            of_it.min_by(|a, b| a.amount.partial_cmp(&b.amount).unwrap_or(std::cmp::Ordering::Equal));
         if let Some(ceiling) = smallest {
             ceiling.smallest = true;
         }

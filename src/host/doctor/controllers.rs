@@ -120,8 +120,11 @@ mod tests {
 
     #[test]
     fn a_controller_that_is_not_handed_on_is_named() {
-        let (_root, v2) =
-            tree(&[("", "cpu memory pids"), ("user.slice/user@7.service", "memory pids"), ("user.slice", "")]);
+        let (_root, v2) = tree(&[
+            ("", "cpu memory pids"),
+            ("user.slice/user@7.service", "memory pids"),
+            ("user.slice", ""),
+        ]);
         let cgroups = read(&[v2], Some("/user.slice/user@7.service"));
         assert_eq!(reach(&cgroups), [Reach::Ours, Reach::Ours, Reach::NotDelegated]);
     }

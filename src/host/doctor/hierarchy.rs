@@ -77,7 +77,8 @@ pub fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
         let own = membership(cgroup, &controllers).and_then(|path| {
             // A bind mount shows the hierarchy from `root` on; `/..` is outside our cgroup namespace.
             let below = Path::new(path).strip_prefix(unescape(root)).ok()?;
-            (!path.starts_with("/..")).then(|| mount.join(below))
+            // Put together by parts: joining nothing would leave a slash at the end.
+            (!path.starts_with("/..")).then(|| mount.iter().chain(below).collect())
         });
         let read_only = [options, super_options].iter().any(|list| list.split(',').any(|o| o == "ro"));
         let hierarchy = Hierarchy { controllers, v2, read_only, mount, own };
@@ -94,7 +95,8 @@ pub fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
 /// The layout that these make.
 pub fn layout(hierarchies: &[Hierarchy]) -> Layout {
     // `name=systemd` and other named hierarchies limit nothing.
-    let v1 = hierarchies.iter().any(|h| h.controllers.iter().any(|c| ["memory", "pids", "cpu"].contains(&&**c)));
+    let v1 =
+        hierarchies.iter().any(|h| h.controllers.iter().any(|c| ["memory", "pids", "cpu"].contains(&&**c)));
     match (hierarchies.iter().any(|h| h.v2), v1) {
         (true, false) => Layout::Unified,
         (true, true) => Layout::Hybrid,
@@ -153,7 +155,7 @@ mod tests {
         assert_eq!(
             own,
             [
-                "/sys/fs/cgroup/cpu/",
+                "/sys/fs/cgroup/cpu",
                 "/sys/fs/cgroup/memory/box/7",
                 "/sys/fs/cgroup/systemd/init.scope",
                 "/sys/fs/cgroup/unified/init.scope"

@@ -12,9 +12,9 @@ use serde::Serialize;
 pub enum Sensor {
     /// It has figures.
     Fine,
-    /// No such file: the kernel is built without PSI, or is older than 4.20.
+    /// No such file: the kernel is built without PSI, older than 4.20, or was started with `psi=0`.
     Absent,
-    /// The file is there and reading it is not supported: built in, and off until `psi=1` is given.
+    /// The file is there and reading it is not supported: built in, and off until `psi=1` is given (older kernels).
     Off,
     /// Anything else.
     Broken(String),
@@ -45,7 +45,9 @@ pub fn read(folder: &Path) -> Vec<Pressure> {
 fn judge(answer: io::Result<String>) -> Sensor {
     match answer {
         Ok(text) if text.starts_with("some ") => Sensor::Fine,
-        Ok(text) => Sensor::Broken(format!("unexpected content {:?}", text.lines().next().unwrap_or_default())),
+        Ok(text) => {
+            Sensor::Broken(format!("unexpected content {:?}", text.lines().next().unwrap_or_default()))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Sensor::Absent,
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Sensor::Off,
         Err(error) => Sensor::Broken(error.to_string()),

@@ -63,7 +63,8 @@ pub fn rank(mut candidates: Vec<Candidate>) -> Victims {
 /// `None` for what the kernel never kills, and for what ended while we looked.
 fn candidate(folder: &Path, protect: &[String]) -> Option<Candidate> {
     let pid: u32 = folder.file_name()?.to_str()?.parse().ok()?;
-    let read = |name: &str| fs::read(folder.join(name)).ok().map(|b| String::from_utf8_lossy(&b).into_owned());
+    let read =
+        |name: &str| fs::read(folder.join(name)).ok().map(|b| String::from_utf8_lossy(&b).into_owned());
     // Kernel threads have no memory of their own; init is exempt.
     let rss = resident(&read("status")?)?;
     let oom_score_adj = read("oom_score_adj")?.trim().parse().ok()?;
@@ -87,7 +88,8 @@ fn belongs(comm: &str, cmdline: &str, protect: &[String]) -> bool {
     let files = programs.iter().filter_map(|path| path.rsplit('/').next());
     let mut names = files.chain([comm]);
     // The kernel cuts comm at 15 bytes.
-    let named = names.any(|name| protect.iter().any(|p| name == p || (p.len() > 15 && p.get(..15) == Some(name))));
+    let named =
+        names.any(|name| protect.iter().any(|p| name == p || (p.len() > 15 && p.get(..15) == Some(name))));
     named || programs.iter().any(|path| path.split('/').any(|part| EDITOR_FOLDERS.contains(&part)))
 }
 
@@ -140,12 +142,16 @@ mod tests {
     #[test]
     fn what_the_kernel_spares_is_left_out() {
         let proc = tempfile::tempdir().unwrap();
-        let mut put = |pid: u32, status: &str, adj: &str| {
+        let put = |pid: u32, status: &str, adj: &str| {
             let folder = proc.path().join(pid.to_string());
             fs::create_dir(&folder).unwrap();
-            for (name, text) in
-                [("status", status), ("oom_score_adj", adj), ("comm", "x\n"), ("oom_score", "666\n"), ("cmdline", "x\0")]
-            {
+            for (name, text) in [
+                ("status", status),
+                ("oom_score_adj", adj),
+                ("comm", "x\n"),
+                ("oom_score", "666\n"),
+                ("cmdline", "x\0"),
+            ] {
                 fs::write(folder.join(name), text).unwrap();
             }
         };
