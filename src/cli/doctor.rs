@@ -4,14 +4,23 @@
 //! Lines that are to be pasted are never broken; everything else keeps to 80 columns.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::exit_code::OWN_FAILURE;
+use super::exit_code::{OK, OWN_FAILURE};
+use super::settings::choose;
+use crate::host::HostView;
 use crate::host::doctor::ceilings::{Ceiling, Resource};
 use crate::host::doctor::controllers::Reach;
 use crate::host::doctor::hierarchy::Layout;
 use crate::host::doctor::pressure::Sensor;
-use crate::host::doctor::{Report, swap};
+use crate::host::doctor::{Environment, Report, examine, swap};
+use crate::host::isolation::{self, Request};
+use crate::kernel::guardian::Guardian;
 use crate::model::{Enforcement, Tier};
+use crate::profile::SearchPlaces;
+use crate::run::record;
 
 const WIDTH: usize = 80;
 /// Mark, blank, name: where the text of a line begins.
@@ -25,9 +34,45 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// Without the probe of what isolation can be had there is nothing to report yet.
-pub fn run(_: &DoctorArgs) -> u8 {
-    OWN_FAILURE
+/// Examines this environment and prints what it found. Exits 0 however much is missing: to tell is its success.
+pub fn run(args: &DoctorArgs) -> u8 {
+    match report().and_then(|report| render(&report, *args).map_err(|error| error.to_string())) {
+        Ok(text) => {
+            // A reader that has gone away (`sandtest doctor | head`) is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            OK
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "sandtest: {error}");
+            OWN_FAILURE
+        }
+    }
+}
+
+fn report() -> Result<Report, String> {
+    let (profile, detection) =
+        choose("auto", &HostView::capture(), &SearchPlaces::here()).map_err(|e| e.to_string())?;
+    let environment = detection.map_or_else(
+        || Environment { name: profile.name.clone(), evidence: String::new() },
+        |told| Environment { name: told.environment.to_string(), evidence: told.evidence.join("; ") },
+    );
+    // As for a run, so that a doctor killed in mid-probe leaves nothing either.
+    let mut guardian = Guardian::fork().map_err(|error| error.to_string())?;
+    let id = record::new_id();
+    let pid = guardian.pid();
+    let probe = || {
+        let mut announce =
+            |groups: &[PathBuf]| guardian.charge(&id, groups).map_err(|error| error.to_string());
+        let (budget, job) = (&profile.budget, &profile.job.limits);
+        let mut request = Request { id: &id, budget, job, guardian: pid, announce: &mut announce };
+        let place = isolation::establish(&mut request);
+        let _ = place.ground.remove(Duration::ZERO);
+        place.leave();
+        place.isolation.clone()
+    };
+    let report = examine(environment, probe, &profile.protect);
+    guardian.dismiss();
+    Ok(report)
 }
 
 /// The report as asked for, with its last newline.

@@ -75,13 +75,17 @@ pub struct Holder {
     pub enforcement: Enforcement,
 }
 
-/// Reads the facts. `protect` are the names of the editor's processes, from the profile.
-pub fn examine(environment: Environment, isolation: &Isolation, protect: &[String]) -> Report {
+/// Reads the facts. `probe` finds out what isolation can be had; `protect` are the names of the editor's
+/// processes, from the profile.
+pub fn examine(environment: Environment, probe: impl FnOnce() -> Isolation, protect: &[String]) -> Report {
     let uid = nix::unistd::geteuid().as_raw();
     let surroundings = surroundings::read(Path::new("/"), uid, &|name| std::env::var(name).ok());
     let hierarchies = hierarchy::here();
     let cgroups = controllers::read(&hierarchies, surroundings.user_manager.as_deref());
+    let ceilings = ceilings::read(&hierarchies);
     let pressure = pressure::read(Path::new("/proc/pressure"));
+    // Last, since it may move us into a scope: what stands above us is asked of where we were started.
+    let isolation = probe();
     let lacks = diagnosis::diagnose(isolation.tier, &cgroups, &pressure, &surroundings);
     let mut missing: Vec<Missing> = lacks.iter().map(|lack| lack.missing(&surroundings)).collect();
     for probed in &isolation.missing {
@@ -95,7 +99,7 @@ pub fn examine(environment: Environment, isolation: &Isolation, protect: &[Strin
         tier: isolation.tier,
         limits: LimitName::ALL.map(|limit| Holder { limit, enforcement: isolation.of(limit) }).into(),
         cgroups,
-        ceilings: ceilings::read(&hierarchies),
+        ceilings,
         pressure,
         swap: swap::parse(&fs::read_to_string("/proc/swaps").unwrap_or_default()),
         victims: victims::read(Path::new("/proc"), protect),
@@ -120,7 +124,7 @@ mod tests {
             missing: vec![probed.clone(), probed.clone()],
         };
         let environment = Environment { name: "native".into(), evidence: "nothing says otherwise".into() };
-        let report = examine(environment, &isolation, &["code".to_owned()]);
+        let report = examine(environment, || isolation, &["code".to_owned()]);
         assert!(report.surroundings.memory_total.is_some());
         assert!(report.victims.processes > 0, "not even ourselves");
         assert_eq!(report.pressure.len(), 3);
