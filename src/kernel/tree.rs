@@ -86,16 +86,14 @@ pub fn orphans(known: &[u32]) -> Vec<u32> {
     found
 }
 
-/// Kills what `find` finds until it finds nothing alive, at most for `limit`. Returns whether that came true.
+/// Kills what `find` finds until it finds nothing alive, for `limit` and at least once. Returns whether that came
+/// true.
 pub fn kill_all(mut find: impl FnMut() -> Vec<u32>, limit: Duration) -> bool {
     let begin = Instant::now();
     loop {
         let alive: Vec<Stat> = find().into_iter().filter_map(Stat::read).filter(Stat::is_alive).collect();
         if alive.is_empty() {
             return true;
-        }
-        if begin.elapsed() >= limit {
-            return false;
         }
         for stat in alive {
             // Never by number: the pidfd is of the process that was looked at only if that is still there now.
@@ -104,6 +102,9 @@ pub fn kill_all(mut find: impl FnMut() -> Vec<u32>, limit: Duration) -> bool {
             {
                 let _ = pidfd::kill(&handle);
             }
+        }
+        if begin.elapsed() >= limit {
+            return false;
         }
         std::thread::sleep(Duration::from_micros(500));
     }
