@@ -208,7 +208,7 @@ fn end(charge: &Charge) {
 
 fn process_of(mark: &Mark) -> Vec<u32> {
     let me = std::process::id();
-    super::process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid)).collect()
+    super::process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid) == Some(true)).collect()
 }
 
 #[cfg(test)]

@@ -69,9 +69,10 @@ pub fn private_resident(pid: u32) -> Option<u64> {
     Some(resident.saturating_sub(shared) * page_size())
 }
 
-/// Whether the environment that the process was started with holds the entry `NAME=value`.
-pub fn has_environment(pid: u32, entry: &[u8]) -> bool {
-    fs::read(file(pid, "environ")).is_ok_and(|text| text.split(|byte| *byte == 0).any(|item| item == entry))
+/// The environment that the process was started with, as `NAME=value` entries that end in NUL. Empty where it has
+/// none, is in the middle of exec, or is gone.
+pub fn environment(pid: u32) -> Vec<u8> {
+    fs::read(file(pid, "environ")).unwrap_or_default()
 }
 
 /// All process ids.

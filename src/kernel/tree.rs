@@ -29,10 +29,13 @@ impl Mark {
         Mark { slot: Some(format!("SANDTEST_SLOT={slot}").into_bytes()), ..Mark::of_run(run) }
     }
 
-    /// Whether `pid` carries it.
-    pub fn is_on(&self, pid: u32) -> bool {
-        process::has_environment(pid, &self.run)
-            && self.slot.as_ref().is_none_or(|slot| process::has_environment(pid, slot))
+    /// Whether `pid` carries it. `None` if that can't be told now: in the middle of exec a process shows no
+    /// environment.
+    pub fn is_on(&self, pid: u32) -> Option<bool> {
+        let environment = process::environment(pid);
+        let has =
+            |wanted: &Vec<u8>| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_slice());
+        (!environment.is_empty()).then(|| has(&self.run) && self.slot.as_ref().is_none_or(has))
     }
 }
 

@@ -204,6 +204,10 @@ impl Shared {
     fn evidence(&self, live: &Live, left: Leftovers, cpu_time: Option<Duration>) -> Evidence {
         let evidence = live.group.evidence();
         let samples = live.samples.borrow();
+        // What is left at the end is a sample too: of a job that was faster than the clock.
+        let too_many = |max| left.count > max && self.plan.isolation.pids_max == Enforcement::Sampled;
+        let over =
+            self.plan.profile.job.limits.pids_max.filter(|max| too_many(*max)).map(|_| LimitName::PidsMax);
         Evidence {
             memory_peak: evidence.memory_peak.or(samples.memory_peak),
             pids_peak: evidence.pids_peak.or(samples.tasks_peak),
@@ -211,7 +215,7 @@ impl Shared {
             leaked: left.processes,
             leaked_count: left.count,
             unkillable: left.unkillable,
-            sampled_over: samples.over,
+            sampled_over: samples.over.or(over),
             ..evidence
         }
     }

@@ -122,7 +122,7 @@ impl Live {
             return cgroup::pids(dir);
         }
         let mut roots = tree::orphans(known);
-        roots.retain(|pid| self.mark.is_on(*pid));
+        roots.retain(|pid| self.mark.is_on(*pid) == Some(true));
         if !self.reaped.get() {
             roots.push(self.pid);
         }

@@ -53,24 +53,32 @@ fn empties(dir: &Dir) -> Result<bool, KernelError> {
 /// Ends what is left of an attempt without a cgroup: orphans of ours that carry its mark, and, where it is the
 /// only one, those that carry none.
 pub fn in_tree(mark: &Mark, known: &[u32], only: bool, killed: bool) -> Leftovers {
-    let find = || {
-        let mut roots = tree::orphans(known);
-        roots.retain(|pid| only || mark.is_on(*pid));
-        tree::with_descendants(roots)
-    };
-    let alive = || find().into_iter().filter_map(Stat::read).filter(Stat::is_alive).collect::<Vec<_>>();
-    let mut left = Leftovers::default();
-    let begin = Instant::now();
-    let mut found = alive();
-    while !found.is_empty() && begin.elapsed() < LEAK_GRACE && !killed {
+    let (mut left, begin) = (Leftovers::default(), Instant::now());
+    let (mut found, mut untold) = alive_in_tree(mark, known, only);
+    // Whose one is that is in the middle of exec can be told a moment later.
+    while (untold || !found.is_empty()) && begin.elapsed() < LEAK_GRACE && !killed {
         std::thread::sleep(Duration::from_millis(1));
-        found = alive();
+        (found, untold) = alive_in_tree(mark, known, only);
     }
     if !killed {
         left.count = found.len() as u64;
         left.processes =
             found.iter().map(|stat| Process { pid: stat.pid, name: process::name(stat.pid) }).collect();
     }
+    let find = || alive_in_tree(mark, known, only).0.into_iter().map(|stat| stat.pid).collect();
     left.unkillable = !tree::kill_all(find, KILL_PATIENCE);
     left
+}
+
+/// What is alive of an attempt, and whether there is an orphan that can't be told from its yet.
+fn alive_in_tree(mark: &Mark, known: &[u32], only: bool) -> (Vec<Stat>, bool) {
+    let mut untold = false;
+    let mut roots = tree::orphans(known);
+    roots.retain(|pid| {
+        let carries = mark.is_on(*pid);
+        untold |= carries.is_none() && process::is_alive(*pid);
+        only || carries == Some(true)
+    });
+    let alive = tree::with_descendants(roots).into_iter().filter_map(Stat::read).filter(Stat::is_alive);
+    (alive.collect(), untold)
 }

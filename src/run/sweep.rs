@@ -50,7 +50,9 @@ fn sweep_one(file: &RunFile) -> bool {
     let Some(first) = file.groups.first() else {
         let mark = Mark::of_run(&RunId(file.run.clone()));
         let me = std::process::id();
-        let find = || process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid)).collect();
+        let find = || {
+            process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid) == Some(true)).collect()
+        };
         return tree::kill_all(find, PATIENCE);
     };
     if !file.groups.iter().all(|path| removable(path)) {
