@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::capture::Capture;
@@ -29,7 +29,7 @@ use crate::kernel::{KernelError, pidfd, readiness};
 use crate::model::event::{Captured, SpawnError};
 use crate::model::{Attempt, Enforcement, Evidence, Exit, LimitName, Limits};
 use crate::policy::scheduler::End;
-use crate::policy::tuning::STUCK_OOM;
+use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM};
 
 /// A pipe is read in pieces of this size; as large as a pipe holds at once.
 const PIECE: usize = 64 << 10;
@@ -108,6 +108,7 @@ pub(super) async fn supervise(
         group: Arc::new(group),
         mark: Mark::of_slot(&shared.plan.id, attempt.slot),
         reaped: Cell::new(false),
+        killed: Notify::new(),
         samples: Samples::default().into(),
     });
     shared.live.insert(attempt.id, live.clone());
@@ -289,8 +290,8 @@ async fn wait(
 ) -> Result<(Exit, Duration), KernelError> {
     let lost = |source| KernelError::Call { what: "wait for a child", source };
     let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
-    let oom = heed_oom(live);
-    tokio::pin!(oom);
+    let (oom, given_up) = (heed_oom(live), give_up(live));
+    tokio::pin!(oom, given_up);
     loop {
         tokio::select! {
             ready = ended.readable() => {
@@ -301,6 +302,7 @@ async fn wait(
                 }
             }
             () = &mut oom => {}
+            () = &mut given_up => return Err(lost(std::io::ErrorKind::TimedOut.into())),
             () = read(&mut output) => {}
         }
     }
@@ -311,6 +313,12 @@ async fn read(output: &mut Option<&mut Output>) {
         Some(output) => output.read().await,
         None => std::future::pending().await,
     }
+}
+
+/// Ready when an attempt that was killed is still there after all patience: in an uninterruptible sleep.
+async fn give_up(live: &Live) {
+    live.killed.notified().await;
+    tokio::time::sleep(KILL_PATIENCE).await;
 }
 
 /// Ends the whole of an attempt of which a part was OOM-killed, or that is stuck at its limit.
@@ -339,6 +347,9 @@ async fn heed_oom(live: &Rc<Live>) {
             }
             let stuck = begin.elapsed() >= STUCK_OOM && own > before.0 && kills == before.1;
             if kills > 0 || stuck {
+                if stuck {
+                    live.samples.borrow_mut().over.get_or_insert(LimitName::MemoryMax);
+                }
                 live.kill(&[]);
                 break;
             }

@@ -78,6 +78,8 @@ struct Drive {
     ended: Option<Box<Ended>>,
     asked_to_end: Option<i32>,
     leaked: u64,
+    /// Whether something could not be killed.
+    unkillable: bool,
     last: Option<AttemptFinished>,
     finished: bool,
 }
@@ -102,6 +104,7 @@ impl Drive {
             ended: None,
             asked_to_end: None,
             leaked: 0,
+            unkillable: false,
             last: None,
             finished: false,
             shared: Rc::new(Shared {
@@ -235,6 +238,7 @@ impl Drive {
             tree::reap(&self.shared.live.known());
         }
         self.leaked += ended.end.evidence.leaked_count;
+        self.unkillable |= ended.end.evidence.unkillable;
         AttemptFinished {
             attempt: ended.attempt,
             job: self.name(ended.attempt.id.job),
@@ -300,8 +304,7 @@ impl Drive {
             wall: self.shared.clock.now(),
         };
         report(&Event::RunFinished(finished));
-        let unkillable = self.last.as_ref().is_some_and(|last| last.evidence.unkillable);
-        let patience = if unkillable { Duration::ZERO } else { KILL_PATIENCE };
+        let patience = if self.unkillable { Duration::ZERO } else { KILL_PATIENCE };
         let clean = self.remove_ground(patience);
         Summary { finished, asked_to_end: self.asked_to_end, last: self.last, clean }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::sync::Notify;
 
 use crate::kernel::cgroup;
 use crate::kernel::ground::Group;
@@ -27,6 +28,8 @@ pub struct Live {
     pub mark: Mark,
     /// Whether the first process is reaped, so that `pid` may be another's by now.
     pub reaped: Cell<bool>,
+    /// Told when all of it is killed: from then on its end is waited for with little patience.
+    pub killed: Notify,
     /// What was measured where the kernel doesn't.
     pub samples: RefCell<Samples>,
 }
@@ -102,6 +105,7 @@ impl Live {
 
     /// Kills all of it.
     pub fn kill(&self, known: &[u32]) {
+        self.killed.notify_one();
         match self.group.v2() {
             Some(dir) => drop(cgroup::kill(dir)),
             None => drop(tree::kill_all(|| self.members(known), std::time::Duration::ZERO)),
