@@ -11,6 +11,8 @@ use super::KernelError;
 /// Room for any file that is read here: `memory.stat` has some 2 KiB, the rest a line or two.
 const SMALL: usize = 8192;
 
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
 /// A directory of a kernel file system, held open.
 #[derive(Debug)]
 pub struct Dir {
@@ -25,8 +27,7 @@ impl Dir {
     /// [`KernelError::Read`] if it is not there or not a directory.
     pub fn open(path: impl Into<PathBuf>) -> Result<Dir, KernelError> {
         let path = path.into();
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        match rustix::fs::open(&path, flags, Mode::empty()) {
+        match rustix::fs::open(&path, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Dir { path, fd }),
             Err(errno) => Err(KernelError::Read { path, source: errno.into() }),
         }
@@ -44,7 +45,10 @@ impl Dir {
     pub fn make(&self, name: &str) -> Result<Dir, KernelError> {
         let path = self.path.join(name);
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => Dir::open(path),
+            Ok(()) => match rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+                Ok(fd) => Ok(Dir { path, fd }),
+                Err(errno) => Err(KernelError::Read { path, source: errno.into() }),
+            },
             Err(errno) => Err(KernelError::Make { path, source: errno.into() }),
         }
     }
@@ -124,14 +128,8 @@ impl Dir {
 
     fn read_into(&self, file: &str, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = self.open_file(file, OFlags::RDONLY)?;
-        let mut length = 0;
-        while length < buffer.len() {
-            match rustix::io::read(&fd, &mut buffer[length..])? {
-                0 => break,
-                n => length += n,
-            }
-        }
-        Ok(length)
+        // One read: these files are shown whole, or as far as the buffer goes.
+        Ok(rustix::io::read(&fd, buffer)?)
     }
 
     fn read_error(&self, file: &str, source: io::Error) -> KernelError {
@@ -172,6 +170,13 @@ pub fn remove_group(path: &Path) -> Result<(), KernelError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Reads a kernel file that is held open, from its start; `None` if it can't be read.
+pub fn read_again(file: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; SMALL];
+    let length = rustix::io::pread(file, &mut buffer, 0).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 /// The value of `key` in a flat keyed file (`oom_kill 3`), as in `memory.events` and `cpu.stat`.

@@ -332,12 +332,12 @@ impl Group {
 
     /// How often the group's own limit was full and how often one of its processes was OOM-killed.
     pub fn oom(&self) -> Option<(u64, u64)> {
-        match (&self.notice, &self.memory) {
-            (Some(OomNotice::Counter(counter)), Some(memory)) => {
+        match &self.notice {
+            Some(OomNotice::Counter(counter)) => {
                 // The group's count first: an OOM of the budget is counted there before it is here.
                 let count = counter.count();
                 let budget = self.ground.budget_oom() - self.budget_oom_before;
-                Some((count.saturating_sub(budget), oom::v1_oom_kill(memory)?))
+                Some((count.saturating_sub(budget), counter.kills()?))
             }
             _ => oom::v2_oom(self.v2.as_ref()?),
         }

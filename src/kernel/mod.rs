@@ -8,6 +8,7 @@
 //! - [`cgroup`]: files every v2 group has: events, kill, freeze, cpu.stat
 //! - [`controllers`]: limits and readings of memory, pids and cpu, v1 and v2
 //! - [`ground`]: the run's group and the attempts' groups below it, on either kind of host
+//! - [`keeper`]: the one thread that makes and removes the attempts' groups
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
 //! - [`spawner`]: the one thread that spawns
@@ -25,6 +26,7 @@ pub mod files;
 pub mod ground;
 pub mod guardian;
 pub mod hierarchy;
+pub mod keeper;
 pub mod oom;
 pub mod pidfd;
 pub mod process;

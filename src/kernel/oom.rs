@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::KernelError;
-use super::files::{Dir, keyed};
+use super::files::{Dir, keyed, read_again};
 
 /// What to poll for a group's OOM.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ impl AsRawFd for OomNotice {
 #[derive(Debug)]
 pub struct OomCounter {
     eventfd: EventFd,
+    /// `memory.oom_control`, held open for the count of kills.
+    control: OwnedFd,
     seen: AtomicU64,
 }
 
@@ -56,7 +58,7 @@ impl OomCounter {
         let control = group.open_for_reading("memory.oom_control")?;
         let line = format!("{} {}", eventfd.as_fd().as_raw_fd(), control.as_raw_fd());
         group.write("cgroup.event_control", &line)?;
-        Ok(OomCounter { eventfd, seen: AtomicU64::new(0) })
+        Ok(OomCounter { eventfd, control, seen: AtomicU64::new(0) })
     }
 
     /// How many there were since it was armed.
@@ -65,11 +67,11 @@ impl OomCounter {
         let new = self.eventfd.read().unwrap_or(0);
         self.seen.fetch_add(new, Ordering::Relaxed) + new
     }
-}
 
-/// `oom_kill` of v1 `memory.oom_control` (Linux 4.13).
-pub fn v1_oom_kill(group: &Dir) -> Option<u64> {
-    keyed(&group.read_if_there("memory.oom_control")?, "oom_kill")
+    /// `oom_kill` of v1 `memory.oom_control` (Linux 4.13).
+    pub fn kills(&self) -> Option<u64> {
+        keyed(&read_again(&self.control)?, "oom_kill")
+    }
 }
 
 /// `oom` and `oom_kill` of `memory.events.local` (Linux 5.2).

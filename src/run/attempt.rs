@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::capture::Capture;
 use super::clock::Clock;
@@ -72,7 +71,7 @@ pub(super) async fn supervise(
     shared: Rc<Shared>,
     attempt: Attempt,
     program: Result<Program, SpawnError>,
-    groups: JoinHandle<Result<Group, KernelError>>,
+    groups: oneshot::Receiver<Result<Group, KernelError>>,
 ) {
     let failed = |message: String| SpawnError { message, exit_code: 125 };
     let group = match groups.await {

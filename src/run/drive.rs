@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet, LocalSet};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 
 use super::attempt::{Ended, News, Shared, supervise};
 use super::clock::Clock;
@@ -17,6 +17,7 @@ use super::program::Programs;
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample};
 use crate::kernel::ground::Group;
+use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
@@ -25,7 +26,7 @@ use crate::policy::scheduler::{Effect, Input, Scheduler, Settings};
 use crate::policy::tuning::KILL_PATIENCE;
 use crate::policy::verdict::Judgement;
 
-/// Groups are made and removed, and leftovers waited for, on at most so many threads.
+/// Leftovers are waited for on at most so many threads.
 const THREADS_ASIDE: usize = 8;
 
 /// What a run came to.
@@ -72,8 +73,8 @@ struct Drive {
     programs: Programs,
     news: mpsc::UnboundedReceiver<News>,
     /// Groups being made, or made and waiting for their attempt.
-    groups: BTreeMap<AttemptId, JoinHandle<Result<Group, KernelError>>>,
-    removals: JoinSet<()>,
+    groups: BTreeMap<AttemptId, oneshot::Receiver<Result<Group, KernelError>>>,
+    keeper: Keeper,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
     asked_to_end: Option<i32>,
@@ -100,7 +101,7 @@ impl Drive {
             programs: Programs::new(&plan.id),
             news,
             groups: BTreeMap::new(),
-            removals: JoinSet::new(),
+            keeper: Keeper::start(plan.ground.clone())?,
             ended: None,
             asked_to_end: None,
             leaked: 0,
@@ -206,9 +207,9 @@ impl Drive {
 
     /// Makes an attempt's groups, aside.
     fn prepare(&mut self, id: AttemptId) {
-        let ground = self.shared.plan.ground.clone();
         let limits = self.shared.plan.jobs[id.job.0 as usize].limits;
-        let made = tokio::task::spawn_blocking(move || ground.attempt(&id.to_string(), &limits));
+        let (answer, made) = oneshot::channel();
+        self.keeper.make(id.to_string(), limits, |result| drop(answer.send(result)));
         self.groups.insert(id, made);
     }
 
@@ -228,10 +229,8 @@ impl Drive {
         judgement: Judgement,
         verdict: Option<crate::model::Verdict>,
     ) -> AttemptFinished {
-        if let Some(mut groups) = ended.groups {
-            while self.removals.try_join_next().is_some() {}
-            // What can't be removed now is removed with the run's group, or by the next start.
-            self.removals.spawn_blocking(move || drop(groups.remove()));
+        if let Some(groups) = ended.groups {
+            self.keeper.remove(groups);
         }
         // Only while no spawn is under way is every child of ours either known or an orphan.
         if self.shared.plan.ground.v2().is_none() && self.shared.live.starting.get() == 0 {
@@ -289,9 +288,8 @@ impl Drive {
         if self.shared.foreground {
             terminal::give(io::stdin().as_fd(), None);
         }
-        for (_, made) in std::mem::take(&mut self.groups) {
-            made.abort();
-        }
+        // Those that were made for nobody go with the run's group.
+        self.groups.clear();
         let tally = self.scheduler.tally();
         let finished = RunFinished {
             passed: tally.passed,
@@ -305,27 +303,29 @@ impl Drive {
         };
         report(&Event::RunFinished(finished));
         let patience = if self.unkillable { Duration::ZERO } else { KILL_PATIENCE };
-        let clean = self.remove_ground(patience);
-        Summary { finished, asked_to_end: self.asked_to_end, last: self.last, clean }
+        let Drive { shared, keeper, asked_to_end, last, .. } = self;
+        drop(keeper);
+        let clean = remove_ground(&shared.plan, patience);
+        Summary { finished, asked_to_end, last, clean }
     }
+}
 
-    fn remove_ground(&self, patience: Duration) -> bool {
-        let ground = &self.shared.plan.ground;
-        if ground.v2().is_none() {
-            // What escaped its attempt without a trace is still our child.
-            let known = [self.shared.plan.guardian];
-            let find = || tree::with_descendants(tree::orphans(&known));
-            return self.shared.plan.isolation.tier == Tier::Off || tree::kill_all(find, patience);
-        }
-        // Groups that were being made or removed aside at this moment: the next look finds them.
-        (0..50).any(|_| {
-            let removed = ground.remove(patience).is_ok();
-            if !removed {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            removed
-        })
+fn remove_ground(plan: &Plan, patience: Duration) -> bool {
+    let ground = &plan.ground;
+    if ground.v2().is_none() {
+        // What escaped its attempt without a trace is still our child.
+        let known = [plan.guardian];
+        let find = || tree::with_descendants(tree::orphans(&known));
+        return plan.isolation.tier == Tier::Off || tree::kill_all(find, patience);
     }
+    // What is being waited for aside may go at this moment: the next look finds it gone.
+    (0..50).any(|_| {
+        let removed = ground.remove(patience).is_ok();
+        if !removed {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        removed
+    })
 }
 
 /// Stops this process as Ctrl-Z does; returns when it is continued.
