@@ -8,7 +8,7 @@
 //! Pure: what is visible comes in as [`ResolvedInputs`].
 
 use crate::model::profile::{JobSettings, Parallelism, PressureLines};
-use crate::model::{Bytes, Limits, Profile};
+use crate::model::{Bytes, Cpus, Limits, Profile};
 
 use super::error::ProfileError;
 use super::file::{JobSection, JobsSection, PressureSection};
@@ -63,12 +63,12 @@ pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, Profil
         memory_high: high(section.memory_high, memory_max, rest),
         memory_swap_max: swap(section.memory_swap_max),
         pids_max: within(pids(section.pids_max), pids_most),
-        cpu_max: cpu(section.cpu_max),
+        cpu_max: cpu(section.cpu_max, host.cpus),
     };
     Ok(Profile {
         name: loaded.name.clone(),
         reserve,
-        job: job(file.job.clone().unwrap_or_default(), &budget, rest),
+        job: job(file.job.clone().unwrap_or_default(), &budget, rest, host.cpus),
         jobs: jobs(loaded, file.jobs.clone().unwrap_or_default(), host.cpus.max(1))?,
         pressure: pressure(loaded, file.pressure.clone().unwrap_or_default())?,
         protect: file.protect.iter().flatten().map(|name| name.0.clone()).collect(),
@@ -77,7 +77,7 @@ pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, Profil
     })
 }
 
-fn job(section: JobSection, budget: &Limits, rest: Bytes) -> JobSettings {
+fn job(section: JobSection, budget: &Limits, rest: Bytes, cpus: usize) -> JobSettings {
     let whole = budget.memory_max.unwrap_or(rest);
     // A limit above the budget's would name the wrong one as the cause of an OOM.
     let memory_max = within(size(section.memory_max, whole), budget.memory_max);
@@ -87,7 +87,7 @@ fn job(section: JobSection, budget: &Limits, rest: Bytes) -> JobSettings {
             memory_high: high(section.memory_high, memory_max, whole),
             memory_swap_max: within(swap(section.memory_swap_max), budget.memory_swap_max),
             pids_max: within(pids(section.pids_max), budget.pids_max),
-            cpu_max: within(cpu(section.cpu_max), budget.cpu_max),
+            cpu_max: within(cpu(section.cpu_max, cpus), budget.cpu_max),
         },
         nofile: match section.nofile.unwrap_or(Nofile::Inherit) {
             Nofile::Inherit => None,
@@ -171,10 +171,11 @@ fn pids(pids: Option<Pids>) -> Option<u64> {
     }
 }
 
-fn cpu(cpu: Option<Cpu>) -> Option<crate::model::Cpus> {
+/// A quota of all CPUs or more limits nothing, and costs: it is none.
+fn cpu(cpu: Option<Cpu>, cpus: usize) -> Option<Cpus> {
     match cpu? {
         Cpu::Max => None,
-        Cpu::Cpus(cpus) => Some(cpus),
+        Cpu::Cpus(max) => Some(max).filter(|max| *max < Cpus::whole(cpus as u64)),
     }
 }
 
