@@ -143,17 +143,16 @@ pub fn run(args: &ExecArgs) -> u8 {
 fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let drafts = drafts(args)?;
     let profile = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
-    for interrupted in sweep::sweep() {
-        tell(&describe(&interrupted));
-    }
-
-    let id = record::new_id();
-    let mut record = Record::begin(&id).map_err(Failure::new)?;
     let pass_through = args.jobs_from.is_none() && args.shards.is_none();
     let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
     if let Some(path) = &args.json {
         reporters.push(Box::new(JsonReporter::new(create(path)?)));
     }
+    for interrupted in sweep::sweep() {
+        tell(&describe(&interrupted));
+    }
+    let id = record::new_id();
+    let mut record = Record::begin(&id).map_err(Failure::new)?;
     reporters.push(Box::new(JsonReporter::new(create(&record.events_path())?)));
     reporters.push(Box::new(TerminalReporter::on_stderr(&profile)));
 
@@ -169,9 +168,6 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     }
 
     let parallel = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize).min(drafts.len()).max(1);
-    if drafts.is_empty() {
-        tell("no jobs to run");
-    }
     let plan = Plan {
         jobs: jobs(drafts, &profile),
         parallel,

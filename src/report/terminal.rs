@@ -75,6 +75,9 @@ impl<W: Write> TerminalReporter<W> {
             }
             return Ok(());
         }
+        if started.jobs == 0 {
+            return self.sink.write_all(b"sandtest: there are no jobs to run\n");
+        }
         let jobs = if started.jobs == 1 { "1 job".into() } else { format!("{} jobs", started.jobs) };
         let budget = started.budget.memory_max.map_or(String::new(), |max| format!(", budget {max}"));
         let line = format!(
@@ -187,12 +190,9 @@ impl<W: Write> TerminalReporter<W> {
     }
 
     fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
-        if let Some(progress) = self.progress.take() {
-            progress.finish();
-        }
-        if self.pass_through {
-            return Ok(());
-        }
+        // A run of many, and of at least one, began with it.
+        let Some(progress) = self.progress.take() else { return Ok(()) };
+        progress.finish();
         let mut text = String::new();
         if self.failures.len() > 1 {
             text += "failed:\n";

@@ -1,0 +1,345 @@
+//! The command line as people use and misuse it, through the real binary, on whatever tier this machine has.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// `sandtest exec` in a folder of its own, with a state directory of its own.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(self, name: &str, bytes: &[u8]) -> Scene {
+        fs::write(self.folder.path().join(name), bytes).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandtest"));
+        command.arg("exec").args(arguments).current_dir(self.folder.path());
+        command.env("XDG_STATE_HOME", self.folder.path().join("state")).env_remove("CI");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, b"")
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &[u8]) -> Ran {
+        let mut child = self.start(arguments);
+        // A run that refuses before it reads closes its end.
+        let _ = child.stdin.take().unwrap().write_all(stdin);
+        Ran::of(child.wait_with_output().unwrap())
+    }
+
+    fn events(&self, name: &str) -> Vec<serde_json::Value> {
+        fs::read_to_string(self.path(name))
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+impl Ran {
+    fn of(output: Output) -> Ran {
+        assert_eq!(output.status.signal(), None, "sandtest itself was killed");
+        Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// State of `pid` in /proc, if it is there.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
+}
+
+#[test]
+fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
+    let large = vec![b'#'; 100 << 20];
+    let cases: [(&[u8], &str); 10] = [
+        (b"name: a\njob:\n  memory_maximum: 1G\n", "bad.yaml:3:3: "),
+        (b"name: a\njob:\n  memory_max: 0\n", "bad.yaml:3:15: "),
+        (b"name: a\njob:\n  memory_max: 5 apples\n", "bad.yaml:3:15: "),
+        (b"name: a\nbudget:\n  memory_max: 160%\n", "at most 100%"),
+        (b"name: a\njob:\n  pids_max: 3\n  pids_max: 4\n", "bad.yaml:4:3: "),
+        (b"name: a\njob:\n\tpids_max: 3\n", "bad.yaml:3:1: "),
+        (b"", "is empty"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"name: a\nextends: nobody\n", "nobody"),
+        (&large, "too large"),
+    ];
+    for (text, wanted) in cases {
+        let scene = Scene::new().file("bad.yaml", text);
+        let ran = scene.run(&["-p", "./bad.yaml", "--", "touch", "ran"]);
+        assert_eq!(ran.code, 125, "{wanted}: {}", ran.err);
+        assert!(ran.err.contains(wanted), "{wanted}: {}", ran.err);
+        assert!(!scene.path("ran").exists(), "{wanted}: the job ran");
+        assert!(!scene.path("state").exists(), "{wanted}: a record was left");
+    }
+}
+
+#[test]
+fn bad_options_are_refused_with_what_is_expected() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
+        (&["-j", "0", "--", "touch", "ran"], "at least 1"),
+        (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
+        (&["--memory", "10MB", "--", "touch", "ran"], "10MiB"),
+        (&["--memroy", "10M", "--", "touch", "ran"], "--memory"),
+        (&["--timeout", "5", "--", "touch", "ran"], "unit"),
+        (&["--pids", "0", "--", "touch", "ran"], "at least one process"),
+        (&["--json", "/no/such/folder/x", "--", "touch", "ran"], "/no/such/folder/x"),
+        (&["--jobs-from", "/no/such/list"], "/no/such/list"),
+    ];
+    for (arguments, wanted) in cases {
+        let scene = Scene::new();
+        let ran = scene.run(arguments);
+        assert_eq!(ran.code, 125, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(wanted), "{arguments:?}: {}", ran.err);
+        assert!(!scene.path("ran").exists() && !scene.path("state").exists(), "{arguments:?} left something");
+    }
+}
+
+#[test]
+fn commands_that_cant_be_run_have_the_shells_codes() {
+    let scene = Scene::new().file("plain", b"no program");
+    for (program, code) in [("./nope", 127), ("no-such-command", 127), ("./plain", 126), ("/tmp", 126)] {
+        let ran = scene.run(&["--", program]);
+        assert_eq!(ran.code, code, "{program}: {}", ran.err);
+        assert!(ran.err.contains(program), "{}", ran.err);
+    }
+}
+
+#[test]
+fn an_empty_list_is_no_success() {
+    let ran = Scene::new().run(&["--jobs-from", "-"]);
+    assert_eq!(ran.code, 4, "{}", ran.err);
+}
+
+#[test]
+fn a_list_with_an_open_quote_runs_nothing() {
+    let scene = Scene::new();
+    let ran = scene.run_with(&["--jobs-from", "-"], b"touch ran\necho 'open\n");
+    assert_eq!(ran.code, 125);
+    assert!(ran.err.contains("standard input:2"), "{}", ran.err);
+    assert!(!scene.path("ran").exists());
+}
+
+#[test]
+fn one_command_passes_through_untouched() {
+    let scene = Scene::new();
+    let words = ["--", "bash", "-c", r#"cat; printf '%s|' "$0" "$@"; exit 9"#, "a b", "c'd", "e\nf", "-x"];
+    let ran = scene.run_with(&words, b"in\0put");
+    assert_eq!((ran.code, ran.out.as_str()), (9, "in\0puta b|c'd|e\nf|-x|"));
+    assert_eq!(ran.err, "", "a wrapper that has nothing to say is silent");
+}
+
+#[test]
+fn options_end_where_the_command_begins() {
+    let ran = Scene::new().run(&["-j2", "echo", "--memory", "-n"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "--memory -n\n"));
+}
+
+#[test]
+fn what_a_failing_job_wrote_is_shown_and_what_a_passing_one_wrote_is_not() {
+    let list = b"bash -c 'echo quiet'\nbash -c 'echo first; echo second >&2; exit 3'\n";
+    let ran = Scene::new().run_with(&["--no-fail-fast", "--jobs-from", "-"], list);
+    assert_eq!(ran.code, 100);
+    assert!(ran.err.contains("first\nsecond\n") && !ran.err.contains("quiet\n"), "{}", ran.err);
+    assert_eq!(ran.out, "", "standard output is the jobs'");
+}
+
+#[test]
+fn a_failure_stops_what_has_not_begun_unless_told_otherwise() {
+    let list = b"false\ntouch ran\n";
+    let scene = Scene::new();
+    let ran = scene.run_with(&["-j1", "--jobs-from", "-"], list);
+    assert_eq!((ran.code, scene.path("ran").exists()), (100, false));
+    assert!(ran.err.contains("1 not run"), "{}", ran.err);
+    let ran = scene.run_with(&["-j1", "--no-fail-fast", "--jobs-from", "-"], list);
+    assert_eq!((ran.code, scene.path("ran").exists()), (100, true));
+}
+
+#[test]
+fn a_signal_to_sandtest_reaches_the_job_and_is_the_exit_code() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let scene = Scene::new();
+        let child = scene.start(&["--", "bash", "-c", "touch up; exec sleep 60"]);
+        wait_until("the job is up", || scene.path("up").exists());
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        assert_eq!(Ran::of(child.wait_with_output().unwrap()).code, code);
+    }
+}
+
+#[test]
+fn a_second_interrupt_kills_at_once_what_ignores_the_first() {
+    let scene =
+        Scene::new().file("list", b"bash -c 'trap \"\" INT TERM; touch up; while :; do sleep 1; done'\n");
+    let child = scene.start(&["--grace", "60s", "--jobs-from", "list"]);
+    wait_until("the job is up", || scene.path("up").exists());
+    let begin = Instant::now();
+    for _ in 0..2 {
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(Ran::of(child.wait_with_output().unwrap()).code, 130);
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_ignores_an_interrupt_is_killed_after_the_grace() {
+    let scene = Scene::new();
+    let child = scene.start(&[
+        "--grace",
+        "200ms",
+        "--",
+        "bash",
+        "-c",
+        "trap '' INT; touch up; while :; do sleep 1; done",
+    ]);
+    wait_until("the job is up", || scene.path("up").exists());
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(Ran::of(child.wait_with_output().unwrap()).code, 130);
+}
+
+#[test]
+fn a_stopped_sandtest_stops_its_jobs_and_their_clocks() {
+    let scene = Scene::new().file("list", b"bash -c 'echo $$ > pid; sleep 0.6'\n");
+    let child = scene.start(&["--timeout", "2s", "--json", "events", "--jobs-from", "list"]);
+    let pid = child.id();
+    let job = || fs::read_to_string(scene.path("pid")).ok()?.trim().parse::<u32>().ok();
+    wait_until("the job is up", || job().is_some());
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTSTP).unwrap();
+    wait_until("sandtest has stopped", || state(pid) == Some('T'));
+    // Longer than the time-out: it would have struck, had the clock gone on.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(state(job().unwrap()).is_some(), "the job went on while sandtest was stopped");
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let events = scene.events("events");
+    let attempt = events.iter().find(|event| event["event"] == "attempt-finished").unwrap();
+    assert!(attempt["frozen_ms"].as_f64().unwrap() > 2000.0, "{attempt}");
+    assert!(attempt["wall_ms"].as_f64().unwrap() < 2000.0, "{attempt}");
+}
+
+/// Types into a real terminal and reads its screen.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    /// `None`, said aloud, without tmux.
+    fn open(folder: &Path) -> Option<Terminal> {
+        let terminal =
+            Terminal { socket: format!("sandtest-{}-{:?}", std::process::id(), std::thread::current().id()) };
+        let folder = folder.to_str().unwrap();
+        let opened = terminal.tmux(&[
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            "-c",
+            folder,
+            "bash --norc --noprofile",
+        ]);
+        if opened.is_none() {
+            eprintln!("SKIPPED: tmux is not there, so terminals are not tested");
+            return None;
+        }
+        terminal.type_line(&format!("export XDG_STATE_HOME={folder}/state PATH={}:$PATH", binary_folder()));
+        Some(terminal)
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new("tmux")
+            .args(["-L", &self.socket, "-f", "/dev/null"])
+            .args(arguments)
+            .output()
+            .ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn type_line(&self, line: &str) {
+        self.tmux(&["send-keys", "-l", line]).unwrap();
+        self.press("Enter");
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]).unwrap();
+    }
+
+    fn wait_for(&self, text: &str) {
+        wait_until(text, || self.tmux(&["capture-pane", "-p"]).is_some_and(|screen| screen.contains(text)));
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+fn binary_folder() -> String {
+    Path::new(env!("CARGO_BIN_EXE_sandtest")).parent().unwrap().display().to_string()
+}
+
+#[test]
+fn at_a_terminal_the_job_reads_it_and_ctrl_z_and_ctrl_c_do_what_they_do() {
+    let scene = Scene::new();
+    let Some(terminal) = Terminal::open(scene.folder.path()) else { return };
+    terminal.type_line("sandtest exec -- bash -c 'read -p ask: x; echo got=$x; sleep 100'");
+    terminal.wait_for("ask:");
+    terminal.type_line("hello");
+    terminal.wait_for("got=hello");
+    terminal.press("C-z");
+    terminal.wait_for("Stopped");
+    terminal.type_line("jobs; echo shell is back");
+    terminal.wait_for("shell is back");
+    terminal.type_line("fg");
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.press("C-c");
+    terminal.type_line("echo code=$?");
+    terminal.wait_for("code=130");
+}
