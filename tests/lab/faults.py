@@ -9,7 +9,7 @@ or user can't show is skipped, and skips are counted and named at the end. --mix
 import glob, json, os, random, re, signal, subprocess, sys, tempfile, time
 
 SANDTEST = None
-FAULTS, SKIPPED = [], []
+FAULTS, SKIPPED, STARTED = [], [], set()
 SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
 MARK = f"7{os.getpid() % 100000:05d}"                   # an argument of sleep that nobody else uses
 
@@ -25,8 +25,10 @@ class Result: pass
 
 def start(*args, stdin=subprocess.DEVNULL, env=None, events=None, **kind):
     """`sandtest exec --json EVENTS args...`, not waited for."""
-    return subprocess.Popen([SANDTEST, "exec", "--json", events, *args], stdin=stdin, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env={**os.environ, **(env or {})}, **kind)
+    p = subprocess.Popen([SANDTEST, "exec", "--json", events, *args], stdin=stdin, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, env={**os.environ, **(env or {})}, **kind)
+    STARTED.add(p.pid)
+    return p
 
 
 def run(*args, stdin="", env=None, timeout=60, **kind):
@@ -57,8 +59,9 @@ def alive(mark=MARK):
 
 
 def groups():
-    """Our runs' groups, anywhere."""
-    return [d for d in glob.glob("/sys/fs/cgroup/**/sandtest-run-*", recursive=True) if os.path.isdir(d)]
+    """Groups of the runs started here, anywhere. A run's id ends in its process id; others may run beside us."""
+    found = glob.glob("/sys/fs/cgroup/**/sandtest-run-*", recursive=True)
+    return [d for d in found if os.path.isdir(d) and int(d.rsplit("-", 1)[1]) in STARTED]
 
 
 def eventually(what, holds, seconds=1.0):
