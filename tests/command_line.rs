@@ -1,5 +1,7 @@
 //! The command line as people use and misuse it, through the real binary, on whatever tier this machine has.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;

@@ -82,8 +82,10 @@ impl Drop for Keeper {
 fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {
     let mut used = VecDeque::new();
     loop {
-        if used.len() > MOST_USED {
-            used.pop_front().map(remove);
+        if used.len() > MOST_USED
+            && let Some(group) = used.pop_front()
+        {
+            remove(group);
         }
         let next = match inbox.try_recv() {
             Ok(errand) => Some(errand),
