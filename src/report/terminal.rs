@@ -70,8 +70,8 @@ impl<W: Write> TerminalReporter<W> {
         let hint = not_held.as_ref().map(|text| format!(": {text} (sandtest doctor tells why)"));
         if started.pass_through {
             if let Some(hint) = hint {
-                let line = format!("sandtest: profile {}, isolation {tier}{hint}\n", started.profile);
-                self.sink.write_all(line.as_bytes())?;
+                let line = format!("sandtest: profile {}, isolation {tier}{hint}", started.profile);
+                self.sink.write_all(self.wrap(&line, 0).as_bytes())?;
             }
             return Ok(());
         }
@@ -81,12 +81,12 @@ impl<W: Write> TerminalReporter<W> {
         let jobs = if started.jobs == 1 { "1 job".into() } else { format!("{} jobs", started.jobs) };
         let budget = started.budget.memory_max.map_or(String::new(), |max| format!(", budget {max}"));
         let line = format!(
-            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{}\n",
+            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{}",
             started.parallel,
             started.profile,
             hint.unwrap_or_default()
         );
-        self.sink.write_all(line.as_bytes())?;
+        self.sink.write_all(self.wrap(&line, 0).as_bytes())?;
         self.progress = Some(Progress::new(started.jobs, self.look.live, self.look.colour));
         Ok(())
     }
