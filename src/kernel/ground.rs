@@ -232,6 +232,29 @@ impl Ground {
     }
 }
 
+/// Ends a child that can't be born.
+///
+/// Between clone and exec a child is no victim for the OOM killer (it may hold its parent's memory), so under a
+/// limit that is too small for exec it can spin at it for ever, and the spawner with it.
+#[derive(Debug)]
+pub struct Lifeline {
+    v2: Option<PathBuf>,
+    v1_memory: Option<PathBuf>,
+}
+
+impl Lifeline {
+    /// Kills what is in the group if its memory is full. Returns whether it did.
+    pub fn cut_if_out_of_memory(&self) -> bool {
+        let Some(Ok(group)) = self.v2.as_ref().map(Dir::open) else { return false };
+        let full = match self.v1_memory.as_ref().map(Dir::open) {
+            Some(Ok(memory)) => memory.read_if_there("memory.failcnt").is_some_and(|count| count != "0"),
+            Some(Err(_)) => false,
+            None => oom::v2_oom(&group).is_some_and(|(own, _)| own > 0),
+        };
+        full && cgroup::kill(&group).is_ok()
+    }
+}
+
 /// Our own groups, below which the run's are made.
 #[derive(Debug, Clone)]
 pub struct HybridBases {
@@ -313,6 +336,12 @@ impl Group {
     /// The directory to clone into.
     pub fn v2(&self) -> Option<&Dir> {
         self.v2.as_ref()
+    }
+
+    /// A handle for the time in which the group itself is the spawner's.
+    pub fn lifeline(&self) -> Lifeline {
+        let path = |dir: &Option<Dir>| dir.as_ref().map(|dir| dir.path().to_owned());
+        Lifeline { v2: path(&self.v2), v1_memory: path(&self.memory) }
     }
 
     /// `tasks` files in which the child writes `0` before exec.

@@ -146,16 +146,33 @@ fn watch(supervisor: &OwnedFd, mut line: UnixStream) {
 
 /// One message: items up to an empty one. `None` at the end of the line.
 fn receive(line: &mut UnixStream) -> Option<Vec<u8>> {
-    let mut message = Vec::new();
-    let mut byte = [0];
+    let (mut message, mut piece) = (Vec::new(), [0; 4096]);
     while !(message.ends_with(b"\0\0") || message == b"\0") {
-        match line.read(&mut byte) {
-            Ok(1) => message.push(byte[0]),
+        match line.read(&mut piece) {
+            Ok(0) => return None,
+            Ok(count) => message.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            _ => return None,
+            Err(_) => return None,
         }
     }
-    Some(message)
+    // Of several that came at once the last one counts; a dismissal is a lone NUL behind them.
+    Some(last_message(&message).to_vec())
+}
+
+/// The last of some messages, each a charge (which ends in an empty item) or a dismissal (a lone NUL).
+fn last_message(messages: &[u8]) -> &[u8] {
+    let mut rest = messages;
+    loop {
+        let end = if rest.first() == Some(&0) {
+            1
+        } else {
+            rest.windows(2).position(|w| w == b"\0\0").map_or(rest.len(), |at| at + 2)
+        };
+        if end >= rest.len() {
+            return rest;
+        }
+        rest = &rest[end..];
+    }
 }
 
 /// Lets go of all that was inherited: terminal, streams that somebody waits for the end of, working directory.
@@ -222,5 +239,13 @@ mod tests {
         let bare = Charge { run: "r2".into(), groups: vec![] };
         assert_eq!(Charge::decode(&bare.encode()), Some(bare));
         assert_eq!(Charge::decode(b"\0"), None);
+    }
+
+    #[test]
+    fn of_messages_that_arrive_together_the_last_counts() {
+        assert_eq!(last_message(b"r1\0/a\0\0r1\0/b\0\0"), b"r1\0/b\0\0");
+        assert_eq!(last_message(b"r1\0/a\0\0\0"), b"\0");
+        assert_eq!(last_message(b"\0"), b"\0");
+        assert_eq!(last_message(b"r1\0/a\0\0"), b"r1\0/a\0\0");
     }
 }

@@ -37,7 +37,7 @@ impl Teller<'_> {
         let who = match self.isolation.memory_max {
             Enforcement::Sampled => "sandtest measured it above memory_max and killed it",
             _ if self.attempt.evidence.sampled_over.is_some() => {
-                "it hung with nothing in it that the kernel would kill (oom_score_adj -1000), so sandtest killed it, at its own memory_max"
+                "it hung where the kernel would kill nothing of it, so sandtest killed it, at its own memory_max"
             }
             _ if self.attempt.spawn_error.is_some() => {
                 "memory_max is below what it needs to be started at all"

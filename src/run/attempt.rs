@@ -28,7 +28,7 @@ use crate::kernel::{KernelError, pidfd, readiness};
 use crate::model::event::{Captured, SpawnError};
 use crate::model::{Attempt, Enforcement, Evidence, Exit, LimitName, Limits};
 use crate::policy::scheduler::End;
-use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM};
+use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
 
 /// A pipe is read in pieces of this size; as large as a pipe holds at once.
 const PIECE: usize = 64 << 10;
@@ -91,7 +91,16 @@ pub(super) async fn supervise(
     };
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.starting.set(shared.live.starting.get() + 1);
-    let answer = shared.spawn(program, stdio, group).await;
+    let lifeline = group.lifeline();
+    let spawn = shared.spawn(program, stdio, group);
+    tokio::pin!(spawn);
+    let mut stillborn = false;
+    let answer = loop {
+        tokio::select! {
+            answer = &mut spawn => break answer,
+            () = tokio::time::sleep(STUCK_SPAWN) => stillborn |= lifeline.cut_if_out_of_memory(),
+        }
+    };
     shared.live.starting.set(shared.live.starting.get() - 1);
     let (group, child) = match answer {
         Ok((group, Ok(child))) => (group, child),
@@ -108,7 +117,7 @@ pub(super) async fn supervise(
         mark: Mark::of_slot(&shared.plan.id, attempt.slot),
         reaped: Cell::new(false),
         killed: Notify::new(),
-        samples: Samples::default().into(),
+        samples: Samples { over: stillborn.then_some(LimitName::MemoryMax), ..Samples::default() }.into(),
     });
     shared.live.insert(attempt.id, live.clone());
     let _ = shared.news.send(News::Started(attempt));
