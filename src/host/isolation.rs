@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::kernel::KernelError;
+use crate::kernel::controllers::{self, Controllers};
 use crate::kernel::files::{self, Dir};
-use crate::kernel::ground::{self, Controllers, Ground, HybridBases, run_name};
+use crate::kernel::ground::{Ground, HybridBases, run_name};
 use crate::kernel::hierarchy::OwnGroups;
 use crate::kernel::spawn::{self, Stack};
 use crate::model::isolation::Missing;
@@ -183,7 +184,7 @@ fn below(request: &mut Request, base: &Path, in_scope: bool) -> Result<Place, St
     let build = || -> Result<(Ground, Limits), KernelError> {
         group.write("cgroup.procs", "0")?;
         group.write("cgroup.procs", &request.guardian.to_string())?;
-        ground::enable_controllers(&base)?;
+        controllers::enable_controllers(&base)?;
         let (ground, budget) = Ground::unified(&base, request.id, request.budget)?;
         try_out(&ground).inspect_err(|_| drop(ground.remove(std::time::Duration::ZERO)))?;
         Ok((ground, budget))

@@ -93,7 +93,7 @@ fn collect_pids(group: &Dir, pids: &mut Vec<u32>) {
     }
 }
 
-/// `usage_usec` of `cpu.stat`: there with and without the cpu controller.
-pub fn cpu_time(group: &Dir) -> Option<Duration> {
-    keyed(&group.read_if_there("cpu.stat")?, "usage_usec").map(Duration::from_micros)
+/// `usage_usec` of the text of `cpu.stat`: there with and without the cpu controller.
+pub fn cpu_time(stat: &str) -> Option<Duration> {
+    keyed(stat, "usage_usec").map(Duration::from_micros)
 }

@@ -16,7 +16,7 @@ use cgroups_rs::fs::pid::PidController;
 use super::KernelError;
 use super::files::{Dir, keyed};
 use super::process::page_size;
-use crate::model::{Bytes, Cpus};
+use crate::model::{Bytes, Cpus, Limits};
 
 /// Period of `cpu.max`, microseconds: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
@@ -31,6 +31,67 @@ pub enum Version {
     V1,
     /// A group of the v2 tree.
     V2,
+}
+
+/// Which controllers a v2 group has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Controllers {
+    /// memory
+    pub memory: bool,
+    /// pids
+    pub pids: bool,
+    /// cpu
+    pub cpu: bool,
+}
+
+impl Controllers {
+    /// From the text of `cgroup.controllers` or `cgroup.subtree_control`.
+    pub fn parse(text: &str) -> Controllers {
+        let has = |name: &str| text.split_ascii_whitespace().any(|word| word == name);
+        Controllers { memory: has("memory"), pids: has("pids"), cpu: has("cpu") }
+    }
+}
+
+/// Gives the children of `group` the controllers that it has. Returns those that they then have.
+///
+/// # Errors
+/// [`KernelError::Write`], with `EBUSY` while a process sits in `group` itself.
+pub fn enable_controllers(group: &Dir) -> Result<Controllers, KernelError> {
+    let available = Controllers::parse(&group.read("cgroup.controllers")?);
+    let words = [("memory", available.memory), ("pids", available.pids), ("cpu", available.cpu)];
+    let line: Vec<String> =
+        words.iter().filter(|(_, there)| *there).map(|(name, _)| format!("+{name}")).collect();
+    if !line.is_empty() {
+        group.write("cgroup.subtree_control", &line.join(" "))?;
+    }
+    Ok(Controllers::parse(&group.read("cgroup.subtree_control")?))
+}
+
+/// Puts `limits` in force in a v2 group, as far as it has the controllers. Returns them as read back. `whole`: an
+/// OOM kill takes all of the group.
+///
+/// # Errors
+/// [`KernelError::Write`], [`KernelError::NotApplied`].
+pub fn set_limits(dir: &Dir, limits: &Limits, has: &Controllers, whole: bool) -> Result<Limits, KernelError> {
+    let mut set = Limits::default();
+    if has.memory {
+        // Before memory.max: a limit below what exec needs may kill at once, and the whole group must go with it.
+        if whole && dir.has("memory.oom.group") {
+            set_memory_oom_group(dir)?;
+        }
+        (set.memory_max, set.memory_swap_max) =
+            set_memory(dir, Version::V2, limits.memory_max, limits.memory_swap_max)?;
+        if let Some(high) = limits.memory_high {
+            set.memory_high = Some(set_memory_high(dir, high)?);
+        }
+    }
+    if let Some(max) = limits.pids_max.filter(|_| has.pids) {
+        set.pids_max = Some(set_pids(dir, Version::V2, max)?);
+    }
+    if let Some(max) = limits.cpu_max.filter(|_| has.cpu) {
+        set.cpu_max = Some(set_cpu(dir, Version::V2, max)?);
+    }
+    Ok(set)
 }
 
 /// Sets `memory.max` and `memory.swap.max` (v1: `memory.limit_in_bytes` and `memory.memsw.limit_in_bytes`).
@@ -92,11 +153,16 @@ pub fn set_pids(group: &Dir, version: Version, max: u64) -> Result<u64, KernelEr
     PidController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
         .set_pid_max(MaxValue::Value(signed(max)))
         .map_err(|error| write_error(group, "pids.max", max, error))?;
-    let found = group.read("pids.max")?;
-    if found != max.to_string() {
-        return Err(not_applied(group, "pids.max", max.to_string(), found));
-    }
+    check_pids(group, Some(max))?;
     Ok(max)
+}
+
+/// Whether `pids.max` is in force; `None` for no limit.
+///
+/// # Errors
+/// [`KernelError::NotApplied`].
+pub fn check_pids(group: &Dir, max: Option<u64>) -> Result<(), KernelError> {
+    compare(group, "pids.max", max.map_or("max".to_owned(), |max| max.to_string()))
 }
 
 /// Sets `cpu.max` (v1: `cpu.cfs_quota_us` and `cpu.cfs_period_us`).
@@ -109,15 +175,23 @@ pub fn set_cpu(group: &Dir, version: Version, max: Cpus) -> Result<Cpus, KernelE
     CpuController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
         .set_cfs_quota_and_period(Some(signed(quota)), Some(CPU_PERIOD))
         .map_err(|error| write_error(group, "cpu.max", quota, error))?;
-    let (file, wanted) = match version {
-        Version::V1 => ("cpu.cfs_quota_us", quota.to_string()),
-        Version::V2 => ("cpu.max", format!("{quota} {CPU_PERIOD}")),
-    };
-    let found = group.read(file)?;
-    if found != wanted {
-        return Err(not_applied(group, file, wanted, found));
-    }
+    check_cpu(group, version, max)?;
     Ok(max)
+}
+
+/// Whether `cpu.max` is in force.
+///
+/// # Errors
+/// [`KernelError::NotApplied`].
+pub fn check_cpu(group: &Dir, version: Version, max: Cpus) -> Result<(), KernelError> {
+    let quota = max.milli * CPU_PERIOD / 1000;
+    match version {
+        Version::V1 => {
+            compare(group, "cpu.cfs_quota_us", quota.to_string())?;
+            compare(group, "cpu.cfs_period_us", CPU_PERIOD.to_string())
+        }
+        Version::V2 => compare(group, "cpu.max", format!("{quota} {CPU_PERIOD}")),
+    }
 }
 
 /// The largest amount of memory that was charged: `memory.peak` (Linux 5.19), v1 `memory.max_usage_in_bytes`.
@@ -139,12 +213,11 @@ pub fn pids_max_events(group: &Dir) -> Option<u64> {
     keyed(&group.read_if_there("pids.events")?, "max")
 }
 
-/// Time held back by `cpu.max`: `throttled_usec` of `cpu.stat`, v1 `throttled_time` (nanoseconds).
-pub fn cpu_throttled(group: &Dir, version: Version) -> Option<Duration> {
-    let text = group.read_if_there("cpu.stat")?;
+/// Time held back by `cpu.max`, in the text of `cpu.stat`: `throttled_usec`, v1 `throttled_time` (nanoseconds).
+pub fn cpu_throttled(stat: &str, version: Version) -> Option<Duration> {
     match version {
-        Version::V1 => keyed(&text, "throttled_time").map(Duration::from_nanos),
-        Version::V2 => keyed(&text, "throttled_usec").map(Duration::from_micros),
+        Version::V1 => keyed(stat, "throttled_time").map(Duration::from_nanos),
+        Version::V2 => keyed(stat, "throttled_usec").map(Duration::from_micros),
     }
 }
 
@@ -160,6 +233,11 @@ fn check(group: &Dir, file: &str, wanted: Bytes) -> Result<Bytes, KernelError> {
         return Err(not_applied(group, file, wanted.0.to_string(), found));
     }
     Ok(Bytes(rounded))
+}
+
+fn compare(group: &Dir, file: &str, wanted: String) -> Result<(), KernelError> {
+    let found = group.read(file)?;
+    if found == wanted { Ok(()) } else { Err(not_applied(group, file, wanted, found)) }
 }
 
 fn not_applied(group: &Dir, file: &str, wanted: String, found: String) -> KernelError {

@@ -9,7 +9,8 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread::JoinHandle;
 
 use super::KernelError;
-use super::ground::{Ground, Group};
+use super::ground::Ground;
+use super::group::Group;
 use crate::model::Limits;
 
 /// So many used groups may wait while others are made. Each holds some descriptors and, in the kernel, memory.
@@ -99,7 +100,7 @@ fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {
             },
         };
         match next {
-            Some(Errand::Make(name, limits, answer)) => answer(ground.attempt(&name, &limits)),
+            Some(Errand::Make(name, limits, answer)) => answer(Group::make(ground, &name, &limits)),
             Some(Errand::Remove(group)) => used.push_back(group),
             None => return,
         }

@@ -7,7 +7,8 @@
 //! - [`hierarchy`]: where the cgroup trees are mounted and where we sit in them
 //! - [`cgroup`]: files every v2 group has: events, kill, freeze, cpu.stat
 //! - [`controllers`]: limits and readings of memory, pids and cpu, v1 and v2
-//! - [`ground`]: the run's group and the attempts' groups below it, on either kind of host
+//! - [`ground`]: the run's group, on either kind of host
+//! - [`group`]: an attempt's groups below it; [`reused`]: those that may have served before
 //! - [`keeper`]: the one thread that makes and removes the attempts' groups
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
@@ -24,6 +25,7 @@ pub mod controllers;
 pub mod error;
 pub mod files;
 pub mod ground;
+pub mod group;
 pub mod guardian;
 pub mod hierarchy;
 pub mod keeper;
@@ -31,6 +33,7 @@ pub mod oom;
 pub mod pidfd;
 pub mod process;
 pub mod readiness;
+pub mod reused;
 pub mod spawn;
 pub mod spawner;
 pub mod syscall;

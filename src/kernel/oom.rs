@@ -76,6 +76,10 @@ impl OomCounter {
 
 /// `oom` and `oom_kill` of `memory.events.local` (Linux 5.2).
 pub fn v2_oom(group: &Dir) -> Option<(u64, u64)> {
-    let text = group.read_if_there("memory.events.local")?;
-    Some((keyed(&text, "oom")?, keyed(&text, "oom_kill")?))
+    events(&group.read_if_there("memory.events.local")?)
+}
+
+/// The same, from the file's text.
+pub fn events(text: &str) -> Option<(u64, u64)> {
+    Some((keyed(text, "oom")?, keyed(text, "oom_kill")?))
 }

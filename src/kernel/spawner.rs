@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use super::KernelError;
 use super::files::Dir;
-use super::ground::Group;
+use super::group::Group;
 use super::spawn::{Child, IgnoredSignals, Program, Setting, SpawnFailure, Stack, spawn};
 
 /// A standard stream of a child.
@@ -119,7 +119,7 @@ fn carry_out(order: &Order, ignored: IgnoredSignals, stack: &mut Stack) -> Resul
     }
     let setting = Setting {
         cgroup: order.group.v2().map(Dir::as_fd),
-        joins: order.group.joins(),
+        joins: order.group.joins().collect(),
         stdio,
         oom_score_adj: order.oom_score_adj,
         nofile: order.nofile,

@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::live::{Live, LiveSet, Samples};
 use super::settle::{self, Leftovers};
 use super::{Plan, Streams, program};
-use crate::kernel::ground::Group;
+use crate::kernel::group::Group;
 use crate::kernel::spawn::{Child, Program};
 use crate::kernel::spawner::{Order, Spawner, Stream};
 use crate::kernel::tree::Mark;

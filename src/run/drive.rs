@@ -16,7 +16,7 @@ use super::live::LiveSet;
 use super::program::Programs;
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample};
-use crate::kernel::ground::Group;
+use crate::kernel::group::Group;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};

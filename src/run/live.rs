@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tokio::sync::Notify;
 
 use crate::kernel::cgroup;
-use crate::kernel::ground::Group;
+use crate::kernel::group::Group;
 use crate::kernel::process;
 use crate::kernel::tree::{self, Mark};
 use crate::model::{AttemptId, Bytes, LimitName};

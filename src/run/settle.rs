@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::live::Live;
 use crate::kernel::files::Dir;
-use crate::kernel::ground::Group;
+use crate::kernel::group::Group;
 use crate::kernel::process::{self, Stat};
 use crate::kernel::tree::{self, Mark};
 use crate::kernel::{KernelError, cgroup};
