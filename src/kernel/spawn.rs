@@ -6,6 +6,7 @@
 
 use std::ffi::{CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use super::KernelError;
 use super::child::{self, Context, Step};
@@ -30,8 +31,17 @@ pub struct Program {
     pub path: CString,
     /// Its arguments, the name it was called by first.
     pub argv: Vec<CString>,
-    /// Its environment, `NAME=value`.
-    pub environment: Vec<CString>,
+    /// Its environment.
+    pub environment: Environment,
+}
+
+/// `NAME=value` each.
+#[derive(Debug)]
+pub struct Environment {
+    /// What many programs have in common.
+    pub shared: Arc<[CString]>,
+    /// What only this one has.
+    pub own: Vec<CString>,
 }
 
 /// How a command is started.
@@ -139,7 +149,7 @@ pub fn spawn(
     stack: &mut Stack,
 ) -> Result<Child, SpawnFailure> {
     let argv = pointers(&program.argv);
-    let envp = pointers(&program.environment);
+    let envp = pointers(program.environment.shared.iter().chain(&program.environment.own));
     let joins: Vec<i32> = setting.joins.iter().map(AsRawFd::as_raw_fd).collect();
     let oom_score_adj = setting.oom_score_adj.map(|value| value.to_string()).unwrap_or_default();
     let mut context = Context {
@@ -234,8 +244,8 @@ fn clone_into(
     Ok(Child { pid: pid as i32, pidfd })
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+fn pointers<'a>(strings: impl IntoIterator<Item = &'a CString>) -> Vec<*const c_char> {
+    strings.into_iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// `soft`, under the hard limit that is in force.

@@ -184,16 +184,19 @@ impl Scheduler {
     /// Takes in what has happened at `now` (time since the run began, without pauses) and says what to do.
     pub fn step(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let mut judged = None;
         match input {
             Input::Begin | Input::Tick => {}
             Input::Started(id) => self.started(now, id, &mut effects),
-            Input::Ended(end) => self.ended(&end, &mut effects),
+            Input::Ended(end) => judged = self.ended(&end),
             Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
             Input::KillAll => self.kill_all(&mut effects),
         }
         self.expire(now, &mut effects);
         self.start(&mut effects);
         self.prepare(&mut effects);
+        // After the starts: what begins now need not wait for the report of what has ended.
+        effects.extend(judged);
         if self.running.is_empty() && (self.queue.is_empty() || self.closed) && !self.finished {
             self.finished = true;
             effects.push(Effect::Finish);
@@ -219,8 +222,8 @@ impl Scheduler {
         }
     }
 
-    fn ended(&mut self, end: &End, effects: &mut Vec<Effect>) {
-        let Some(at) = self.running.iter().position(|running| running.waiting.id == end.id) else { return };
+    fn ended(&mut self, end: &End) -> Option<Effect> {
+        let at = self.running.iter().position(|running| running.waiting.id == end.id)?;
         let running = self.running.swap_remove(at);
         // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
         if !end.evidence.unkillable {
@@ -243,9 +246,9 @@ impl Scheduler {
                 self.closed |= self.settings.fail_fast;
             }
         }
-        effects.push(Effect::Judged(end.id, judgement, verdict));
         // With every slot lost nothing could ever start again.
         self.closed |= self.free_slots.is_empty() && self.running.is_empty();
+        Some(Effect::Judged(end.id, judgement, verdict))
     }
 
     /// What a judgement means for the job; `None`: it runs again.

@@ -6,6 +6,7 @@
 //! ```
 
 use std::cell::Cell;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use super::live::{Live, LiveSet, Samples};
 use super::settle::{self, Leftovers};
 use super::{Plan, Streams, program};
 use crate::kernel::group::Group;
+use crate::kernel::keeper::Keeper;
 use crate::kernel::spawn::{Child, Program};
 use crate::kernel::spawner::{Order, Spawner, Stream};
 use crate::kernel::tree::Mark;
 use crate::kernel::{KernelError, pidfd, readiness};
 use crate::model::event::{Captured, SpawnError};
-use crate::model::{Attempt, Enforcement, Evidence, Exit, LimitName, Limits};
+use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, LimitName, Limits};
 use crate::policy::scheduler::End;
 use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
 
@@ -66,15 +68,23 @@ pub(super) struct Ended {
     pub groups: Option<Group>,
 }
 
+/// What is made ahead of an attempt's start.
+pub(super) struct Prepared {
+    /// Its groups, as soon as the keeper has made them.
+    pub groups: oneshot::Receiver<Result<Group, KernelError>>,
+    /// Its standard streams, and our end of its output.
+    streams: io::Result<(Option<Output>, [Stream; 3])>,
+}
+
 /// Runs one attempt to its end and tells the loop.
 pub(super) async fn supervise(
     shared: Rc<Shared>,
     attempt: Attempt,
     program: Result<Program, SpawnError>,
-    groups: oneshot::Receiver<Result<Group, KernelError>>,
+    prepared: Prepared,
 ) {
     let failed = |message: String| SpawnError { message, exit_code: 125 };
-    let group = match groups.await {
+    let group = match prepared.groups.await {
         Ok(Ok(group)) => group,
         Ok(Err(error)) => return shared.never_began(attempt, failed(error.to_string()), None),
         Err(error) => return shared.never_began(attempt, failed(error.to_string()), None),
@@ -83,7 +93,7 @@ pub(super) async fn supervise(
         Ok(program) => program,
         Err(error) => return shared.never_began(attempt, error, Some(group)),
     };
-    let (mut output, stdio) = match shared.streams(attempt) {
+    let (mut output, stdio) = match prepared.streams {
         Ok(streams) => streams,
         Err(error) => {
             return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group));
@@ -151,8 +161,15 @@ pub(super) async fn supervise(
 }
 
 impl Shared {
-    /// The standard streams of an attempt, and our end of its output.
-    fn streams(&self, attempt: Attempt) -> std::io::Result<(Option<Output>, [Stream; 3])> {
+    /// Begins to make what an attempt needs.
+    pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId) -> Prepared {
+        let (answer, groups) = oneshot::channel();
+        let limits = self.plan.jobs[id.job.0 as usize].limits;
+        keeper.make(id.to_string(), limits, |result| drop(answer.send(result)));
+        Prepared { groups, streams: self.streams(id) }
+    }
+
+    fn streams(&self, id: AttemptId) -> io::Result<(Option<Output>, [Stream; 3])> {
         let Streams::Capture(folder) = &self.plan.streams else {
             return Ok((None, [Stream::Inherit, Stream::Inherit, Stream::Inherit]));
         };
@@ -162,7 +179,7 @@ impl Shared {
         let write = Arc::new(write);
         let output = Output {
             pipe: Some(readiness::watch(read, Interest::READABLE)?),
-            capture: Capture::new(folder.join(format!("{}.log", attempt.id))),
+            capture: Capture::new(folder.join(format!("{id}.log"))),
         };
         Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
     }
@@ -278,7 +295,7 @@ impl Output {
     }
 }
 
-fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> std::io::Result<usize> {
+fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> io::Result<usize> {
     thread_local! {
         // One for all attempts: the loop reads them in turn, on one thread.
         static PIECES: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; PIECE]);
@@ -310,7 +327,7 @@ async fn wait(
                 }
             }
             () = &mut oom => {}
-            () = &mut given_up => return Err(lost(std::io::ErrorKind::TimedOut.into())),
+            () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
             () = read(&mut output) => {}
         }
     }

@@ -5,18 +5,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::attempt::{Ended, News, Shared, supervise};
+use super::attempt::{Ended, News, Prepared, Shared, supervise};
 use super::clock::Clock;
 use super::live::LiveSet;
 use super::program::Programs;
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample};
-use crate::kernel::group::Group;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
@@ -72,8 +72,8 @@ struct Drive {
     signals: Signals,
     programs: Programs,
     news: mpsc::UnboundedReceiver<News>,
-    /// Groups being made, or made and waiting for their attempt.
-    groups: BTreeMap<AttemptId, oneshot::Receiver<Result<Group, KernelError>>>,
+    /// Made, or being made, for attempts that start soon.
+    prepared: BTreeMap<AttemptId, Prepared>,
     keeper: Keeper,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
@@ -100,7 +100,7 @@ impl Drive {
             signals: Signals::install(foreground).map_err(failed)?,
             programs: Programs::new(&plan.id),
             news,
-            groups: BTreeMap::new(),
+            prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
             ended: None,
             asked_to_end: None,
@@ -167,6 +167,7 @@ impl Drive {
                         return Input::Started(attempt.id);
                     }
                     News::Ended(ended) => {
+                        self.reap_orphans();
                         let end = ended.end.clone();
                         self.ended = Some(ended);
                         return Input::Ended(Box::new(end));
@@ -205,22 +206,24 @@ impl Drive {
         }
     }
 
-    /// Makes an attempt's groups, aside.
     fn prepare(&mut self, id: AttemptId) {
-        let limits = self.shared.plan.jobs[id.job.0 as usize].limits;
-        let (answer, made) = oneshot::channel();
-        self.keeper.make(id.to_string(), limits, |result| drop(answer.send(result)));
-        self.groups.insert(id, made);
+        self.prepared.insert(id, self.shared.prepare(&self.keeper, id));
     }
 
     fn start(&mut self, attempt: Attempt) {
-        if !self.groups.contains_key(&attempt.id) {
-            self.prepare(attempt.id);
-        }
-        let Some(groups) = self.groups.remove(&attempt.id) else { return };
         let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
         let program = self.programs.program(job, attempt);
-        tokio::task::spawn_local(supervise(self.shared.clone(), attempt, program, groups));
+        let prepared = self
+            .prepared
+            .remove(&attempt.id)
+            .unwrap_or_else(|| self.shared.prepare(&self.keeper, attempt.id));
+        let mut supervised = Box::pin(supervise(self.shared.clone(), attempt, program, prepared));
+        // Begun here, so that with its groups at hand it is on its way before the report of the last one is
+        // written. The task polls it again, with a waker of its own.
+        let begun = supervised.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if begun.is_pending() {
+            tokio::task::spawn_local(supervised);
+        }
     }
 
     fn finished_attempt(
@@ -231,10 +234,6 @@ impl Drive {
     ) -> AttemptFinished {
         if let Some(groups) = ended.groups {
             self.keeper.remove(groups);
-        }
-        // Only while no spawn is under way is every child of ours either known or an orphan.
-        if self.shared.plan.ground.v2().is_none() && self.shared.live.starting.get() == 0 {
-            tree::reap(&self.shared.live.known());
         }
         self.leaked += ended.end.evidence.leaked_count;
         self.unkillable |= ended.end.evidence.unkillable;
@@ -252,6 +251,13 @@ impl Drive {
             limits: ended.limits,
             timeout: self.shared.plan.jobs[ended.attempt.id.job.0 as usize].timeout,
             output: ended.output,
+        }
+    }
+
+    fn reap_orphans(&self) {
+        // Only while no spawn is under way is every child of ours either known or an orphan.
+        if self.shared.plan.ground.v2().is_none() && self.shared.live.starting.get() == 0 {
+            tree::reap(&self.shared.live.known());
         }
     }
 
@@ -289,7 +295,7 @@ impl Drive {
             terminal::give(io::stdin().as_fd(), None);
         }
         // Those that were made for nobody go with the run's group.
-        self.groups.clear();
+        self.prepared.clear();
         let tally = self.scheduler.tally();
         let finished = RunFinished {
             passed: tally.passed,

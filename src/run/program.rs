@@ -6,18 +6,25 @@ use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, eaccess};
 
 use crate::kernel::child::Step;
-use crate::kernel::spawn::{Program, SpawnFailure};
+use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
 use crate::model::{Attempt, Command, Job, RunId};
+
+/// Index and total, as bazel's test runners and googletest know them.
+const SHARD_VARIABLES: [&str; 4] =
+    ["TEST_SHARD_INDEX", "TEST_TOTAL_SHARDS", "GTEST_SHARD_INDEX", "GTEST_TOTAL_SHARDS"];
 
 /// Makes programs; remembers where it found them and the environment that all share.
 #[derive(Debug)]
 pub struct Programs {
-    environment: Vec<CString>,
+    environment: Arc<[CString]>,
+    /// The same without what a shard's own variables take the place of.
+    environment_of_shards: Arc<[CString]>,
     search: Vec<PathBuf>,
     found: HashMap<OsString, Result<PathBuf, SpawnError>>,
 }
@@ -29,8 +36,14 @@ impl Programs {
         let mut environment: Vec<CString> =
             inherited.filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())).collect();
         environment.extend(entry(b"SANDTEST_RUN", run.0.as_bytes()));
+        let is_of_shards = |entry: &&CString| SHARD_VARIABLES.iter().any(|name| is_named(entry, name));
         let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        Programs { environment, search: std::env::split_paths(&search).collect(), found: HashMap::new() }
+        Programs {
+            environment_of_shards: environment.iter().filter(|entry| !is_of_shards(entry)).cloned().collect(),
+            environment: environment.into(),
+            search: std::env::split_paths(&search).collect(),
+            found: HashMap::new(),
+        }
     }
 
     /// The program of `job` for this `attempt`.
@@ -40,28 +53,22 @@ impl Programs {
     pub fn program(&mut self, job: &Job, attempt: Attempt) -> Result<Program, SpawnError> {
         let path = self.find(&job.command.program)?;
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
-        let mut environment = self.environment.clone();
-        environment.extend(entry(b"SANDTEST_JOB", job.name.as_bytes()));
-        environment.extend(entry(b"SANDTEST_ATTEMPT", attempt.id.number.to_string().as_bytes()));
-        environment.extend(entry(b"SANDTEST_SLOT", attempt.slot.to_string().as_bytes()));
+        let mut own = Vec::new();
+        own.extend(entry(b"SANDTEST_JOB", job.name.as_bytes()));
+        own.extend(entry(b"SANDTEST_ATTEMPT", attempt.id.number.to_string().as_bytes()));
+        own.extend(entry(b"SANDTEST_SLOT", attempt.slot.to_string().as_bytes()));
         if let Some(shard) = job.shard {
-            for (index, total) in
-                [("TEST_SHARD_INDEX", "TEST_TOTAL_SHARDS"), ("GTEST_SHARD_INDEX", "GTEST_TOTAL_SHARDS")]
+            for (name, number) in
+                SHARD_VARIABLES.into_iter().zip([shard.index, shard.total].into_iter().cycle())
             {
-                let given = |entry: &CString| {
-                    [index, total]
-                        .iter()
-                        .any(|name| entry.as_bytes().starts_with(format!("{name}=").as_bytes()))
-                };
-                environment.retain(|entry| !given(entry));
-                environment.extend(entry(index.as_bytes(), shard.index.to_string().as_bytes()));
-                environment.extend(entry(total.as_bytes(), shard.total.to_string().as_bytes()));
+                own.extend(entry(name.as_bytes(), number.to_string().as_bytes()));
             }
         }
+        let shared = if job.shard.is_some() { &self.environment_of_shards } else { &self.environment };
         Ok(Program {
             path: c_string(path.as_os_str())?,
             argv: words.map(|word| c_string(word)).collect::<Result<_, _>>()?,
-            environment,
+            environment: Environment { shared: shared.clone(), own },
         })
     }
 
@@ -157,6 +164,10 @@ fn executable(path: &Path) -> Result<(), SpawnError> {
         return Err(refuse("it is a directory"));
     }
     eaccess(path, AccessFlags::X_OK).map_err(|errno| refuse(&format!("{} (chmod +x?)", errno.desc())))
+}
+
+fn is_named(entry: &CString, name: &str) -> bool {
+    entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
 }
 
 /// `NAME=value`; `None` for what no environment can hold.
