@@ -153,16 +153,8 @@ pub fn set_pids(group: &Dir, version: Version, max: u64) -> Result<u64, KernelEr
     PidController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
         .set_pid_max(MaxValue::Value(signed(max)))
         .map_err(|error| write_error(group, "pids.max", max, error))?;
-    check_pids(group, Some(max))?;
+    compare(group, "pids.max", max.to_string())?;
     Ok(max)
-}
-
-/// Whether `pids.max` is in force; `None` for no limit.
-///
-/// # Errors
-/// [`KernelError::NotApplied`].
-pub fn check_pids(group: &Dir, max: Option<u64>) -> Result<(), KernelError> {
-    compare(group, "pids.max", max.map_or("max".to_owned(), |max| max.to_string()))
 }
 
 /// Sets `cpu.max` (v1: `cpu.cfs_quota_us` and `cpu.cfs_period_us`).
@@ -175,23 +167,14 @@ pub fn set_cpu(group: &Dir, version: Version, max: Cpus) -> Result<Cpus, KernelE
     CpuController::new(group.path().to_owned(), PathBuf::new(), version == Version::V2)
         .set_cfs_quota_and_period(Some(signed(quota)), Some(CPU_PERIOD))
         .map_err(|error| write_error(group, "cpu.max", quota, error))?;
-    check_cpu(group, version, max)?;
-    Ok(max)
-}
-
-/// Whether `cpu.max` is in force.
-///
-/// # Errors
-/// [`KernelError::NotApplied`].
-pub fn check_cpu(group: &Dir, version: Version, max: Cpus) -> Result<(), KernelError> {
-    let quota = max.milli * CPU_PERIOD / 1000;
     match version {
         Version::V1 => {
             compare(group, "cpu.cfs_quota_us", quota.to_string())?;
-            compare(group, "cpu.cfs_period_us", CPU_PERIOD.to_string())
+            compare(group, "cpu.cfs_period_us", CPU_PERIOD.to_string())?;
         }
-        Version::V2 => compare(group, "cpu.max", format!("{quota} {CPU_PERIOD}")),
+        Version::V2 => compare(group, "cpu.max", format!("{quota} {CPU_PERIOD}"))?,
     }
+    Ok(max)
 }
 
 /// The largest amount of memory that was charged: `memory.peak` (Linux 5.19), v1 `memory.max_usage_in_bytes`.

@@ -41,7 +41,10 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .stack_size(256 << 10)
-            .spawn(move || keep(&ground, &inbox))
+            .spawn(move || {
+                yield_to_others();
+                keep(&ground, &inbox);
+            })
             .map_err(|source| KernelError::Call { what: "start the keeper thread", source })?;
         Ok(Keeper { errands: Some(errands), thread: Some(thread) })
     }
@@ -78,6 +81,14 @@ impl Drop for Keeper {
             let _ = thread.join();
         }
     }
+}
+
+/// As much processor time as anyone's, but never in the way of one who wakes up: the loop, the spawner, a job
+/// (SCHED_BATCH of sched(7)).
+fn yield_to_others() {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: reads one struct that lives here. A refusal changes nothing but a few microseconds a job.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter) };
 }
 
 fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {

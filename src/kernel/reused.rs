@@ -93,6 +93,9 @@ pub struct CpuGroup {
     dir: Dir,
     tasks: OwnedFd,
     stat: OwnedFd,
+    /// `cpu.cfs_quota_us` and `cpu.cfs_period_us`, and what they read with the limit in force.
+    limits: [(OwnedFd, String); 2],
+    limit: Cpus,
     throttled_before: Duration,
 }
 
@@ -119,7 +122,8 @@ impl Serves for CpuGroup {
     fn open(dir: Dir, limit: Cpus) -> Result<CpuGroup, KernelError> {
         controllers::set_cpu(&dir, Version::V1, limit)?;
         let (tasks, stat) = (dir.open_for_writing("tasks")?, dir.open_for_reading("cpu.stat")?);
-        Ok(CpuGroup { dir, tasks, stat, throttled_before: Duration::ZERO })
+        let limits = [held(&dir, "cpu.cfs_quota_us")?, held(&dir, "cpu.cfs_period_us")?];
+        Ok(CpuGroup { dir, tasks, stat, limits, limit, throttled_before: Duration::ZERO })
     }
 
     fn dir(&self) -> &Dir {
@@ -128,8 +132,7 @@ impl Serves for CpuGroup {
 
     fn is_as_new(&mut self, limit: Cpus) -> bool {
         self.throttled_before = self.throttled_ever().unwrap_or_default();
-        // Its last user may have written to it.
-        controllers::check_cpu(&self.dir, Version::V1, limit).is_ok()
+        self.limit == limit && self.limits.iter().all(still_reads)
     }
 }
 
@@ -138,6 +141,9 @@ impl Serves for CpuGroup {
 pub struct PidsGroup {
     dir: Dir,
     tasks: OwnedFd,
+    /// `pids.max`, and what it reads with the limit in force.
+    max: (OwnedFd, String),
+    limit: Option<u64>,
     /// Absent before Linux 6.1; then no group serves twice.
     peak: Option<OwnedFd>,
     events: Option<OwnedFd>,
@@ -171,7 +177,7 @@ impl Serves for PidsGroup {
         let tasks = dir.open_for_writing("tasks")?;
         let (peak, events) =
             (dir.open_for_reading("pids.peak").ok(), dir.open_for_reading("pids.events").ok());
-        Ok(PidsGroup { dir, tasks, peak, events })
+        Ok(PidsGroup { max: held(&dir, "pids.max")?, limit, dir, tasks, peak, events })
     }
 
     fn dir(&self) -> &Dir {
@@ -180,7 +186,17 @@ impl Serves for PidsGroup {
 
     fn is_as_new(&mut self, limit: Option<u64>) -> bool {
         let unmarked = self.peak().is_some_and(|peak| peak <= 1) && self.max_events() == Some(0);
-        // Its last user may have written to it.
-        unmarked && controllers::check_pids(&self.dir, limit).is_ok()
+        unmarked && self.limit == limit && still_reads(&self.max)
     }
+}
+
+/// A limit's file, held open, and its text.
+fn held(dir: &Dir, file: &str) -> Result<(OwnedFd, String), KernelError> {
+    let text = dir.read(file)?;
+    Ok((dir.open_for_reading(file)?, text))
+}
+
+/// Whether the limit is still in force: the last user of the group may have written to it.
+fn still_reads((file, text): &(OwnedFd, String)) -> bool {
+    read_again(file).is_some_and(|now| now.trim_end() == text)
 }
