@@ -287,7 +287,7 @@ impl Terminal {
             "bash --norc --noprofile",
         ]);
         if opened.is_none() {
-            eprintln!("SKIPPED: tmux is not there, so terminals are not tested");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: tmux is not there, so terminals are not tested");
             return None;
         }
         terminal.type_line(&format!("export XDG_STATE_HOME={folder}/state PATH={}:$PATH", binary_folder()));

@@ -28,7 +28,7 @@ type MadeAnswer = Box<dyn FnOnce(Result<Group, KernelError>) + Send>;
 
 enum Errand {
     Make(String, Limits, MadeAnswer),
-    Remove(Group),
+    Remove(Box<Group>),
 }
 
 impl Keeper {
@@ -62,7 +62,7 @@ impl Keeper {
     /// Asks for the removal of empty groups. What can't be removed now is removed with the run's group, or by the
     /// next start.
     pub fn remove(&self, group: Group) {
-        self.order(Errand::Remove(group));
+        self.order(Errand::Remove(Box::new(group)));
     }
 
     fn order(&self, errand: Errand) {
@@ -118,6 +118,6 @@ fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {
     }
 }
 
-fn remove(mut group: Group) {
+fn remove(mut group: Box<Group>) {
     let _ = group.remove();
 }

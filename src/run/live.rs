@@ -103,12 +103,12 @@ impl Live {
         }
     }
 
-    /// Kills all of it.
+    /// Kills all of it. `known` are children of ours that are no orphans.
     pub fn kill(&self, known: &[u32]) {
         self.killed.notify_one();
         match self.group.v2() {
             Some(dir) => drop(cgroup::kill(dir)),
-            None => drop(tree::kill_all(|| self.members(known), std::time::Duration::ZERO)),
+            None => drop(tree::kill_all(|| self.members(&tree::orphans(known)), std::time::Duration::ZERO)),
         }
     }
 
@@ -120,13 +120,13 @@ impl Live {
         }
     }
 
-    /// Its processes. `known` are children of ours that are no orphans.
-    pub fn members(&self, known: &[u32]) -> Vec<u32> {
+    /// Its processes, some of which may be among `orphans`.
+    fn members(&self, orphans: &[u32]) -> Vec<u32> {
         if let Some(dir) = self.group.v2() {
             return cgroup::pids(dir);
         }
-        let mut roots = tree::orphans(known);
-        roots.retain(|pid| self.mark.is_on(*pid) == Some(true));
+        let mut roots: Vec<u32> =
+            orphans.iter().copied().filter(|pid| self.mark.is_on(*pid) == Some(true)).collect();
         if !self.reaped.get() {
             roots.push(self.pid);
         }
@@ -134,8 +134,8 @@ impl Live {
     }
 
     /// Memory that its processes pay for, and how many tasks they have.
-    pub fn measure(&self, known: &[u32]) -> (Bytes, u64) {
-        let members = self.members(known);
+    pub fn measure(&self, orphans: &[u32]) -> (Bytes, u64) {
+        let members = self.members(orphans);
         let memory = members.iter().filter_map(|pid| process::private_resident(*pid)).sum();
         let alive =
             members.iter().filter_map(|pid| process::Stat::read(*pid)).filter(process::Stat::is_alive);

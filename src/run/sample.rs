@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::live::LiveSet;
+use crate::kernel::tree;
 use crate::model::{Enforcement, Isolation, LimitName, Limits};
 use crate::policy::{sampling, tuning};
 
@@ -15,12 +16,13 @@ pub fn is_needed(isolation: &Isolation) -> bool {
 pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
     loop {
         let known = live.known();
+        let orphans = tree::orphans(&known);
         let mut pause = tuning::SAMPLE_SLOWEST;
         for attempt in live.all() {
             if attempt.reaped.get() {
                 continue;
             }
-            let (memory, tasks) = attempt.measure(&known);
+            let (memory, tasks) = attempt.measure(&orphans);
             let mut samples = attempt.samples.borrow_mut();
             samples.memory_peak = samples.memory_peak.max(Some(memory));
             samples.tasks_peak = samples.tasks_peak.max(Some(tasks));
