@@ -201,6 +201,35 @@ fn a_failure_stops_what_has_not_begun_unless_told_otherwise() {
     assert_eq!((ran.code, scene.path("ran").exists()), (100, true));
 }
 
+/// Lifts the limit of its own v1 pids group, where there is one and it may.
+const LIFT_OWN_LIMIT: &str = r#"while IFS=: read -r n c p; do if [ "$c" = pids ]; then echo max > /sys/fs/cgroup/pids$p/pids.max; fi; done < /proc/self/cgroup"#;
+
+/// Notes the limit of its own v1 pids group, where there is one.
+const NOTE_OWN_LIMIT: &str = r#"while IFS=: read -r n c p; do if [ "$c" = pids ]; then cat /sys/fs/cgroup/pids$p/pids.max >> found; fi; done < /proc/self/cgroup"#;
+
+#[test]
+fn groups_that_serve_again_are_as_new() {
+    // Groups are made some jobs ahead, so more than one job comes after each that leaves its mark.
+    let (forks, lift, note) = ("sh -c 'sleep 0.01 & sleep 0.01 & wait'", LIFT_OWN_LIMIT, NOTE_OWN_LIMIT);
+    let list = ["true", forks, "true", "true", "true", "true"].map(String::from).into_iter();
+    let list =
+        list.chain([format!("sh -c '{lift}'")]).chain(std::iter::repeat_n(format!("sh -c '{note}'"), 4));
+    let list = list.collect::<Vec<_>>().join("\n");
+    let scene = Scene::new().file("jobs", list.as_bytes());
+    let ran = scene.run(&["--jobs-from", "jobs", "-j1", "--pids", "40", "--json", "events"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let events = scene.events("events");
+    if !matches!(events[0]["isolation"].as_str(), Some("hybrid" | "cgroup")) {
+        return;
+    }
+    let peaks: Vec<u64> = events[1..7].iter().map(|event| event["pids_peak"].as_u64().unwrap()).collect();
+    let forked = peaks[1];
+    assert!(forked >= 3 && peaks == [1, forked, 1, 1, 1, 1], "{peaks:?}");
+    if let Ok(found) = fs::read_to_string(scene.path("found")) {
+        assert!(found.lines().all(|limit| limit == "40"), "a limit that another had lifted: {found}");
+    }
+}
+
 #[test]
 fn a_signal_to_sandtest_reaches_the_job_and_is_the_exit_code() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
