@@ -384,6 +384,7 @@ mod tests {
         assert!(effects.contains(&Effect::Prepare(attempt(2, 1))));
         let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(0)));
         assert_eq!(starts(&effects), [(attempt(2, 1), 0)]);
+        assert!(matches!(effects.last(), Some(Effect::Judged(..))), "told after the start: {effects:?}");
     }
 
     #[test]
