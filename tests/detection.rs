@@ -7,15 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sandtest::host::cgroups::CgroupLayout::{self, Absent, Hybrid, Legacy, Unified};
 use sandtest::host::memory::{pids_limit, visible_cpus, visible_memory};
 use sandtest::host::{Environment, HostView, detect};
+use sandtest::kernel::hierarchy::Layout::{self, Hybrid, Legacy, None as Absent, Unified};
 use sandtest::model::Bytes;
 
 use Environment::{Ci, Container, Distrobox, Native, Toolbox, Wsl1, Wsl2};
 
 /// Fixture, layers from the outermost in, profile, cgroups, systemd, GiB, CPUs, pids limit.
-type Row = (&'static str, &'static [Environment], &'static str, CgroupLayout, bool, f64, usize, Option<u64>);
+type Row = (&'static str, &'static [Environment], &'static str, Layout, bool, f64, usize, Option<u64>);
 
 const HOSTS: [Row; 33] = [
     ("wsl1", &[Wsl1], "wsl2", Absent, false, 16.0, 8, None),

@@ -14,8 +14,8 @@
 //! first that says yes decides the profile; all that say yes are in [`Detection::layers`], so that a container
 //! inside WSL2 is told as both.
 
-use super::cgroups::{self, CgroupLayout};
 use super::view::{CgroupFs, HostView};
+use crate::kernel::hierarchy::{self, Layout};
 
 /// A kind of environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Detection {
     /// All that apply, the outermost first; the last decides.
     pub layers: Vec<Environment>,
     /// How cgroups are mounted.
-    pub cgroups: CgroupLayout,
+    pub cgroups: Layout,
     /// Whether systemd is the init.
     pub systemd: bool,
     /// The profile for it.
@@ -189,13 +189,13 @@ fn ci(view: &HostView, evidence: &mut Vec<String>) -> Option<Environment> {
 }
 
 /// Of the mounts, or of what `statfs` says where they can't be read.
-fn layout(view: &HostView) -> CgroupLayout {
+fn layout(view: &HostView) -> Layout {
     match view.file("/proc/self/mountinfo") {
-        Some(mountinfo) => cgroups::layout(&cgroups::mounts(mountinfo)),
+        Some(mountinfo) => hierarchy::layout(&hierarchy::parse(mountinfo, "")),
         None => match view.cgroup_fs {
-            CgroupFs::Cgroup2 => CgroupLayout::Unified,
-            CgroupFs::Tmpfs => CgroupLayout::Legacy,
-            CgroupFs::Other => CgroupLayout::Absent,
+            CgroupFs::Cgroup2 => Layout::Unified,
+            CgroupFs::Tmpfs => Layout::Legacy,
+            CgroupFs::Other => Layout::None,
         },
     }
 }

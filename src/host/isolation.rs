@@ -96,7 +96,7 @@ impl Place {
 /// Gets the best place there is.
 pub fn establish(request: &mut Request) -> Place {
     let mut missing = Vec::new();
-    let own = OwnGroups::read().unwrap_or_default();
+    let own = OwnGroups::read();
     let place = if own.v1_memory.is_some() || own.v1_pids.is_some() {
         hybrid(request, &own, &mut missing).or_else(|| twin(request, &mut missing))
     } else {
@@ -164,7 +164,7 @@ fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Option<PathBu
     let pids = vec![std::process::id(), request.guardian];
     let description = format!("sandtest run {}", request.id);
     match scope::enter_scope(ScopeRequest { pids, description, slice: None }) {
-        Ok(_) => OwnGroups::read().ok()?.v2,
+        Ok(_) => OwnGroups::read().v2,
         Err(error) => {
             missing.push(Missing { what: error.to_string(), fix: error.fix() });
             None

@@ -3,8 +3,8 @@
 
 use crate::model::Bytes;
 
-use super::cgroups::{ancestors, mounts};
 use super::view::HostView;
+use crate::kernel::hierarchy::{self, Hierarchy};
 
 /// What can be used here, and what says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +78,10 @@ fn cpu_quotas(view: &HostView) -> impl Iterator<Item = Visible<usize>> + '_ {
 }
 
 fn folders(view: &HostView, controller: &str) -> Vec<String> {
-    let mounts = mounts(view.file("/proc/self/mountinfo").unwrap_or_default());
-    ancestors(&mounts, view.file("/proc/self/cgroup").unwrap_or_default(), controller)
+    let text = |path| view.file(path).unwrap_or_default();
+    let hierarchies = hierarchy::parse(text("/proc/self/mountinfo"), text("/proc/self/cgroup"));
+    let limiting = hierarchies.iter().filter(|hierarchy| hierarchy.may_have(controller));
+    limiting.flat_map(Hierarchy::ancestors).map(|folder| folder.display().to_string()).collect()
 }
 
 /// `MemTotal:       16384000 kB`

@@ -1,13 +1,11 @@
 //! Which environment this is, what of the machine is visible in it, and what it allows.
 //!
 //! - [`view`]: the few files and variables that tell, captured once
-//! - [`cgroups`]: which cgroup mounts there are, and which groups lie above this process
 //! - [`detect`](mod@detect): view -> environment, and the profile for it
 //! - [`memory`]: view -> memory, CPUs and tasks that this process can come to use
 //! - [`isolation`]: a place where limits hold, probed by doing
 //! - [`doctor`]: what is here, what is missing, and the exact fix
 
-pub mod cgroups;
 pub mod detect;
 pub mod doctor;
 pub mod isolation;

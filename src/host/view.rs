@@ -7,7 +7,7 @@ use std::io::Read;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 
-use super::cgroups;
+use crate::kernel::hierarchy::{self, Hierarchy};
 
 /// Files that are read as they are. Of markers, only that they exist counts.
 const FILES: [&str; 16] = [
@@ -115,10 +115,11 @@ impl HostView {
             files.insert(path.to_owned(), String::new());
         }
         let text = |path: &str| files.get(path).cloned().unwrap_or_default();
-        let (mounts, own) = (cgroups::mounts(&text("/proc/self/mountinfo")), text("/proc/self/cgroup"));
+        let hierarchies = hierarchy::parse(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"));
         for (controller, names) in GROUP_FILES {
-            for folder in cgroups::ancestors(&mounts, &own, controller) {
-                for path in names.iter().map(|name| format!("{folder}/{name}")) {
+            let limiting = hierarchies.iter().filter(|hierarchy| hierarchy.may_have(controller));
+            for folder in limiting.flat_map(Hierarchy::ancestors) {
+                for path in names.iter().map(|name| format!("{}/{name}", folder.display())) {
                     files.extend(read(&path).map(|content| (path, content)));
                 }
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::hierarchy::Hierarchy;
+use crate::kernel::hierarchy::Hierarchy;
 use crate::model::{Bytes, Cpus};
 
 /// What is limited.

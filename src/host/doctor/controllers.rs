@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::hierarchy::{self, Hierarchy, Layout};
+use crate::kernel::hierarchy::{self, Hierarchy, Layout};
 
 /// What sandtest limits with.
 pub const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];

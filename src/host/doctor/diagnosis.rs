@@ -12,9 +12,9 @@
 
 use super::controllers::{Cgroups, Reach};
 use super::fixes::Lack;
-use super::hierarchy::Layout;
 use super::pressure::{Pressure, Sensor};
 use super::surroundings::Surroundings;
+use crate::kernel::hierarchy::Layout;
 use crate::model::Tier;
 
 /// Below this a test suite with many sockets or files runs dry, and sandtest can't raise what is hard.

@@ -2,8 +2,8 @@
 //!
 //! Pure. No here-documents: doctor indents what it prints, and an indented EOF ends nothing. What is to be typed elsewhere (PowerShell, the container's host) says so in a comment.
 
-use super::hierarchy::Layout;
 use super::surroundings::{Engine, Surroundings};
+use crate::kernel::hierarchy::Layout;
 use crate::model::isolation::Missing;
 
 /// Something that the environment should give and doesn't.

@@ -3,7 +3,6 @@
 //! In the order in which data passes:
 //!
 //! - [`surroundings`]: user, WSL, container engine, user manager, descriptors
-//! - [`hierarchy`]: which cgroup trees are mounted and where in them we stand
 //! - [`controllers`]: how far memory, pids and cpu come towards us
 //! - [`ceilings`]: limits that others have put above us
 //! - [`pressure`], [`swap`]: what can warn before memory is gone
@@ -18,7 +17,6 @@ pub mod ceilings;
 pub mod controllers;
 pub mod diagnosis;
 pub mod fixes;
-pub mod hierarchy;
 pub mod pressure;
 pub mod surroundings;
 pub mod swap;
@@ -29,6 +27,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::kernel::hierarchy;
 use crate::model::isolation::Missing;
 use crate::model::{Enforcement, Isolation, LimitName, Tier};
 
