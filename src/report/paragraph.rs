@@ -35,7 +35,7 @@ impl Teller<'_> {
     fn oom(&self) -> Vec<String> {
         let limit = self.attempt.limits.memory_max.map_or("max".into(), |limit| limit.to_string());
         let who = match self.isolation.memory_max {
-            Enforcement::Sampled => "sandtest measured it above memory_max and killed it",
+            Enforcement::Sampled => "sandtest killed it when it measured more than its memory_max",
             _ if self.attempt.evidence.sampled_over.is_some() => {
                 "it hung where the kernel would kill nothing of it, so sandtest killed it, at its own memory_max"
             }
@@ -56,7 +56,7 @@ impl Teller<'_> {
         let first = match (self.isolation.pids_max, self.attempt.evidence.pids_max_events) {
             (Enforcement::Sampled, _) => {
                 format!(
-                    "pids: sandtest counted more processes and threads than pids_max, {limit} ({set_by}), and killed it."
+                    "pids: sandtest killed it when it counted more processes and threads than its pids_max of {limit} ({set_by})."
                 )
             }
             (_, refused) => {

@@ -176,11 +176,8 @@ impl<W: Write> TerminalReporter<W> {
             };
             let left_out = Bytes(output.left_out());
             end_line(&mut text);
-            text.extend(
-                self.paint("2", &format!("... {left_out} left out; the whole is in {place}{lacks} ..."))
-                    .bytes(),
-            );
-            text.push(b'\n');
+            let line = self.wrap(&format!("... {left_out} left out; the whole is in {place}{lacks} ..."), 0);
+            text.extend(self.paint("2", &line).bytes());
         }
         text.extend(&output.tail);
         end_line(&mut text);
@@ -215,8 +212,8 @@ impl<W: Write> TerminalReporter<W> {
         }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
-        let summary = self.paint(if good { "32;1" } else { "31;1" }, &parts.join(", "));
-        text += &format!("sandtest: {summary}{interrupted} in {}\n", short(finished.wall));
+        let summary = format!("sandtest: {}{interrupted} in {}", parts.join(", "), short(finished.wall));
+        text += &self.paint(if good { "32;1" } else { "31;1" }, &self.wrap(&summary, 0));
         self.sink.write_all(text.as_bytes())
     }
 

@@ -1,0 +1,239 @@
+//! What a user and a script see of a run: every ending once, as text and as JSON lines, against snapshots.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError};
+use sandtest::model::isolation::Missing;
+use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
+use sandtest::model::{
+    Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Isolation, JobId, LimitName, Limits,
+    Outcome, Process, Profile, RunId, Tier, Verdict,
+};
+use sandtest::report::Reporter;
+use sandtest::report::json::JsonReporter;
+use sandtest::report::terminal::{Look, TerminalReporter};
+
+const PLAIN: Look = Look { live: false, colour: false, width: None };
+const NARROW: Look = Look { live: false, colour: false, width: Some(50) };
+
+fn profile() -> Profile {
+    let set_by = |file: &str, line, text: &str| Origin { file: file.into(), line, text: text.into() };
+    Profile {
+        name: "mine".into(),
+        budget: Limits { memory_max: Some(Bytes(8 << 30)), ..Limits::default() },
+        reserve: Bytes(1 << 30),
+        job: JobSettings {
+            limits: limits(),
+            nofile: Some(1024),
+            oom_score_adj: 900,
+            timeout: Some(Duration::from_secs(2)),
+            grace: Duration::from_secs(2),
+            no_new_privs: false,
+            drop_capabilities: false,
+        },
+        jobs: Parallelism { min: 1, max: 4 },
+        pressure: PressureLines { yellow: 20.0, orange: 12.0, red: 8.0 },
+        protect: Vec::new(),
+        origins: BTreeMap::from([
+            ("job.memory_max".into(), set_by(".sandtest/mine.yaml", 4, "64M")),
+            ("job.pids_max".into(), set_by("built-in native.yaml", 21, "256")),
+            ("job.timeout".into(), set_by("", 0, "--timeout")),
+        ]),
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        memory_max: Some(Bytes(64 << 20)),
+        memory_swap_max: Some(Bytes(0)),
+        pids_max: Some(256),
+        cpu_max: Some(Cpus { milli: 1500 }),
+        ..Limits::default()
+    }
+}
+
+fn isolation(tier: Tier, who: Enforcement) -> Isolation {
+    Isolation {
+        tier,
+        memory_max: who,
+        memory_swap_max: Enforcement::Kernel,
+        pids_max: who,
+        cpu_max: if who == Enforcement::Kernel { who } else { Enforcement::None },
+        missing: match who {
+            Enforcement::Kernel => Vec::new(),
+            _ => vec![Missing { what: "no cgroup can be written".into(), fix: "run it outside".into() }],
+        },
+    }
+}
+
+fn started(isolation: Isolation, pass_through: bool) -> Event {
+    Event::RunStarted(RunStarted {
+        run: RunId("6b000000-1-7".into()),
+        profile: "mine".into(),
+        isolation,
+        budget: profile().budget,
+        jobs: if pass_through { 1 } else { 9 },
+        parallel: if pass_through { 1 } else { 4 },
+        pass_through,
+    })
+}
+
+/// An attempt that passed; each ending changes what is special about it.
+fn passed(job: u32, name: &str) -> AttemptFinished {
+    AttemptFinished {
+        attempt: Attempt { id: AttemptId { job: JobId(job), number: 1 }, slot: job % 4 },
+        job: name.into(),
+        outcome: Outcome::Exited,
+        cause: Cause::Own,
+        verdict: Some(Verdict::Pass),
+        exit: Some(Exit::Code(0)),
+        spawn_error: None,
+        wall: Duration::from_millis(1234),
+        frozen: Duration::ZERO,
+        evidence: Evidence {
+            memory_peak: Some(Bytes(12 << 20)),
+            pids_peak: Some(3),
+            oom_kill: Some(0),
+            oom_own: Some(0),
+            pids_max_events: Some(0),
+            cpu_time: Some(Duration::from_millis(250)),
+            ..Evidence::default()
+        },
+        limits: limits(),
+        timeout: Some(Duration::from_secs(2)),
+        output: Some(Captured::default()),
+    }
+}
+
+fn failed(job: u32, name: &str, outcome: Outcome, exit: Option<Exit>, evidence: Evidence) -> AttemptFinished {
+    AttemptFinished { outcome, exit, evidence, verdict: Some(Verdict::Fail), ..passed(job, name) }
+}
+
+/// Every way in which an attempt can end.
+fn endings() -> Vec<AttemptFinished> {
+    let kill = Some(Exit::Signal(9));
+    let quiet = passed(0, "").evidence;
+    let text = b"running 2 tests\nassertion failed: left == right".to_vec();
+    let output = Some(Captured { total: text.len() as u64, head: text, ..Captured::default() });
+    let long = Captured {
+        head: b"first line\n".to_vec(),
+        tail: b"last line\n".to_vec(),
+        total: 20 << 20,
+        file: Some("/state/output/2-1.log".into()),
+        file_lacks: 12 << 20,
+    };
+    let sleeper = Process { pid: 4711, name: "sleep".into() };
+    let leaked = Evidence { leaked: vec![sleeper], leaked_count: 1, ..quiet.clone() };
+    let oom = Evidence {
+        memory_peak: Some(Bytes(64 << 20)),
+        oom_kill: Some(1),
+        oom_own: Some(1),
+        oom_budget: Some(0),
+        ..quiet.clone()
+    };
+    let budget = Evidence { oom_own: Some(0), oom_budget: Some(1), ..oom.clone() };
+    let missing = SpawnError { message: "no-such was not found in PATH".into(), exit_code: 127 };
+    vec![
+        passed(0, "cargo test --lib"),
+        AttemptFinished {
+            output,
+            ..failed(1, "unit", Outcome::Exited, Some(Exit::Code(101)), quiet.clone())
+        },
+        AttemptFinished {
+            output: Some(long),
+            ..failed(2, "crasher", Outcome::Signaled, Some(Exit::Signal(11)), quiet.clone())
+        },
+        failed(3, "hog --size 400M --and --a --very --long --command --line", Outcome::Oom, kill, oom),
+        failed(
+            4,
+            "bomb",
+            Outcome::Pids,
+            Some(Exit::Code(1)),
+            Evidence { pids_peak: Some(256), pids_max_events: Some(40), ..quiet.clone() },
+        ),
+        failed(5, "sleep 60", Outcome::Timeout, Some(Exit::Signal(15)), quiet.clone()),
+        AttemptFinished { evidence: leaked, ..passed(6, "daemon") },
+        AttemptFinished {
+            spawn_error: Some(missing),
+            ..failed(7, "no-such", Outcome::SpawnFailed, None, Evidence::default())
+        },
+        AttemptFinished {
+            outcome: Outcome::Evicted,
+            cause: Cause::Budget,
+            verdict: None,
+            exit: kill,
+            evidence: budget,
+            ..passed(8, "neighbour")
+        },
+        failed(
+            9,
+            "sampled hog",
+            Outcome::Oom,
+            kill,
+            Evidence {
+                sampled_over: Some(LimitName::MemoryMax),
+                memory_peak: Some(Bytes(80 << 20)),
+                ..quiet
+            },
+        ),
+    ]
+}
+
+fn run_of_many(isolation: Isolation) -> Vec<Event> {
+    let finished = RunFinished {
+        passed: 2,
+        failed: 7,
+        evictions: 1,
+        leaked: 1,
+        wall: Duration::from_millis(4321),
+        ..RunFinished::default()
+    };
+    let ends = endings().into_iter().map(|end| Event::AttemptFinished(Box::new(end)));
+    [started(isolation, false)].into_iter().chain(ends).chain([Event::RunFinished(finished)]).collect()
+}
+
+fn told(look: Look, events: &[Event]) -> String {
+    let mut text = Vec::new();
+    let mut reporter = TerminalReporter::new(&mut text, look, &profile());
+    events.iter().for_each(|event| reporter.event(event).expect("a vector takes everything"));
+    drop(reporter);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn every_ending_is_told_with_limit_peak_line_and_way_out() {
+    insta::assert_snapshot!(told(PLAIN, &run_of_many(isolation(Tier::Cgroup, Enforcement::Kernel))));
+}
+
+#[test]
+fn a_narrow_terminal_is_kept_to() {
+    let text = told(NARROW, &run_of_many(isolation(Tier::Process, Enforcement::Sampled)));
+    let too_wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 50).collect();
+    assert_eq!(too_wide, Vec::<&str>::new());
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
+    let run = |end: AttemptFinished| {
+        let end = AttemptFinished { output: None, ..end };
+        let events = [
+            started(isolation(Tier::Cgroup, Enforcement::Kernel), true),
+            Event::AttemptFinished(Box::new(end)),
+            Event::RunFinished(RunFinished::default()),
+        ];
+        told(PLAIN, &events)
+    };
+    insta::assert_snapshot!(endings().into_iter().map(run).collect::<Vec<_>>().join("----\n"));
+}
+
+#[test]
+fn json_lines_are_the_contracts() {
+    let mut lines = Vec::new();
+    let mut reporter = JsonReporter::new(&mut lines);
+    for event in run_of_many(isolation(Tier::Process, Enforcement::Sampled)) {
+        reporter.event(&event).expect("a vector takes everything");
+    }
+    insta::assert_snapshot!(String::from_utf8_lossy(&lines));
+}
