@@ -18,7 +18,7 @@ use crate::host::doctor::{Environment, Report, examine, swap};
 use crate::host::isolation::{self, Request};
 use crate::kernel::guardian::Guardian;
 use crate::kernel::hierarchy::Layout;
-use crate::model::{Enforcement, Tier};
+use crate::model::{Bytes, Cpus, Enforcement, Limits, Tier};
 use crate::profile::SearchPlaces;
 use crate::run::record;
 
@@ -63,8 +63,15 @@ fn report() -> Result<Report, String> {
     let probe = || {
         let mut announce =
             |groups: &[PathBuf]| guardian.charge(&id, groups).map_err(|error| error.to_string());
-        let (budget, job) = (&profile.budget, &profile.job.limits);
-        let mut request = Request { id: &id, budget, job, guardian: pid, announce: &mut announce };
+        // Every limit asked for: what can be held is the question here, not what this profile wants.
+        let job = Limits {
+            memory_max: Some(Bytes::gib(1)),
+            memory_swap_max: Some(Bytes(0)),
+            pids_max: Some(64),
+            cpu_max: Some(Cpus { milli: 1000 }),
+            ..Limits::default()
+        };
+        let mut request = Request { id: &id, budget: &profile.budget, job: &job, guardian: pid, announce: &mut announce };
         let place = isolation::establish(&mut request);
         let _ = place.ground.remove(Duration::ZERO);
         place.leave();

@@ -13,7 +13,8 @@ use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
 use crate::model::event::Event;
-use crate::model::{Bytes, Cpus, Isolation, Job, JobId, Profile, Tier};
+use crate::model::{Bytes, Isolation, Job, JobId, Profile, Tier};
+use crate::profile::values::{Cpu, Grace, Pids, Size, Timeout, option};
 use crate::report::Reporter;
 use crate::report::json::JsonReporter;
 use crate::report::terminal::TerminalReporter;
@@ -24,6 +25,9 @@ use crate::source::{self, Draft};
 /// A list of jobs larger than this is a mistake.
 const LARGEST_LIST: u64 = 64 << 20;
 
+/// And so are more shards than this.
+const MOST_SHARDS: u32 = 100_000;
+
 /// Options of `sandtest exec`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "sandtest exec [OPTIONS] -- COMMAND [ARGUMENT]...\n       \
@@ -32,15 +36,15 @@ pub struct ExecArgs {
     /// Profile: a name, a file, or `auto` for the one of this environment
     #[arg(short, long, default_value = "auto", value_name = "NAME|FILE", help_heading = "What may be used")]
     profile: String,
-    /// memory.max of each job, such as 512M or 2GiB; `max` for none
-    #[arg(long, value_name = "SIZE", value_parser = or_max::<Bytes>, help_heading = "What may be used")]
-    memory: Option<OrMax<Bytes>>,
+    /// memory.max of each job, such as 512M, 2GiB or 50% of the budget; `max` for none but the budget's
+    #[arg(long, value_name = "SIZE", value_parser = option::<Size>, help_heading = "What may be used")]
+    memory: Option<Size>,
     /// pids.max of each job: processes and threads; `max` for none
-    #[arg(long, value_name = "N", value_parser = or_max::<Pids>, help_heading = "What may be used")]
-    pids: Option<OrMax<Pids>>,
+    #[arg(long, value_name = "N", value_parser = option::<Pids>, help_heading = "What may be used")]
+    pids: Option<Pids>,
     /// cpu.max of each job, such as 1.5 or 150%; `max` for none
-    #[arg(long, value_name = "CPUS", value_parser = or_max::<Cpus>, help_heading = "What may be used")]
-    cpus: Option<OrMax<Cpus>>,
+    #[arg(long, value_name = "CPUS", value_parser = option::<Cpu>, help_heading = "What may be used")]
+    cpus: Option<Cpu>,
     /// Refuse to run without limits held by the kernel, run with what there is, or run bare
     #[arg(long, value_name = "MODE", default_value = "if-available", help_heading = "What may be used")]
     isolation: Mode,
@@ -49,7 +53,7 @@ pub struct ExecArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "command", help_heading = "What is run")]
     jobs_from: Option<PathBuf>,
     /// Run the command N times, each with its part: {shard} of {shards}, TEST_SHARD_INDEX, GTEST_SHARD_INDEX
-    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "jobs_from", help_heading = "What is run")]
+    #[arg(long, value_name = "N", value_parser = shards, conflicts_with = "jobs_from", help_heading = "What is run")]
     shards: Option<u32>,
     /// Jobs at once [default: what the profile says]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "What is run")]
@@ -58,15 +62,15 @@ pub struct ExecArgs {
     #[arg(long, help_heading = "What is run")]
     no_fail_fast: bool,
 
-    /// Time for each job, such as 90s or 10min
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "When it ends")]
-    timeout: Option<Duration>,
+    /// Time for each job, such as 90s or 10min; `none` for no end
+    #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
+    timeout: Option<Timeout>,
     /// Time between the stop signal and the kill
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "When it ends")]
-    grace: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = option::<Grace>, help_heading = "When it ends")]
+    grace: Option<Grace>,
 
     /// Write an event a line to FILE
-    #[arg(long, value_name = "FILE", help_heading = "What is told")]
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     json: Option<PathBuf>,
 
     /// The command and its arguments
@@ -89,32 +93,6 @@ enum Mode {
     IfAvailable,
     /// Run bare
     Off,
-}
-
-/// A value, or `max` for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrMax<T> {
-    /// `max`
-    Max,
-    /// This much.
-    Value(T),
-}
-
-/// A number of processes and threads, at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pids(pub u64);
-
-impl std::str::FromStr for Pids {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Pids, String> {
-        match text.parse() {
-            Ok(0) => Err("a job has at least one process".into()),
-            // PID_MAX_LIMIT of 64-bit Linux.
-            Ok(number) if number <= 1 << 22 => Ok(Pids(number)),
-            _ => Err(format!("{text:?} is not a number of processes; expected 1 to 4194304, or `max`")),
-        }
-    }
 }
 
 /// What went wrong before anything started; shown as it is.
@@ -144,29 +122,29 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let drafts = drafts(args)?;
     let profile = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
     let pass_through = args.jobs_from.is_none() && args.shards.is_none();
-    let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
+    let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
-        reporters.push(Box::new(JsonReporter::new(create(path)?)));
+        reporters.add(JsonReporter::new(create(path)?), Some(path));
     }
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));
     }
     let id = record::new_id();
     let mut record = Record::begin(&id).map_err(Failure::new)?;
-    reporters.push(Box::new(JsonReporter::new(create(&record.events_path())?)));
-    reporters.push(Box::new(TerminalReporter::on_stderr(&profile)));
+    let events = record.events_path();
+    reporters.add(JsonReporter::new(create(&events)?), Some(&events));
+    reporters.add(TerminalReporter::on_stderr(&profile), None);
 
     // Forked here: everything before this line runs on one thread, and so does the fork.
     let mut guardian = Guardian::fork().map_err(Failure::new)?;
-    let place = place(args, &id, &profile, &mut guardian, &mut record)?;
-    if let Some(refused) = refusal(args.isolation, &place.isolation) {
-        let clean = place.ground.remove(Duration::ZERO).is_ok();
-        place.leave();
-        guardian.dismiss();
-        let _ = record.finish(clean);
-        return Err(Failure::new(refused));
-    }
-
+    let place = match place(args, &id, &profile, &mut guardian, &mut record) {
+        Ok(place) => place,
+        Err(failure) => {
+            guardian.dismiss();
+            let _ = record.finish(true);
+            return Err(failure);
+        }
+    };
     let parallel = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize).min(drafts.len()).max(1);
     let plan = Plan {
         jobs: jobs(drafts, &profile),
@@ -181,16 +159,24 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         profile,
         id,
     };
-    let summary = crate::run::execute(plan, |event| report(&mut reporters, event)).map_err(Failure::new)?;
+    let ended = match refusal(args.isolation, &place.isolation) {
+        Some(refused) => Err(Failure::new(refused)),
+        None => crate::run::execute(plan, |event| reporters.report(event)).map_err(Failure::new),
+    };
+    let clean = match &ended {
+        Ok(summary) => summary.clean,
+        Err(_) => place.ground.remove(Duration::ZERO).is_ok(),
+    };
     place.leave();
-    let _ = record.finish(summary.clean);
-    if summary.clean {
+    let _ = record.finish(clean);
+    if clean {
         guardian.dismiss();
     } else {
         tell(
             "something could not be killed (an uninterruptible sleep); the next start of sandtest removes it",
         );
     }
+    let summary = ended?;
     Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
 }
 
@@ -299,10 +285,27 @@ fn create(path: &Path) -> Result<File, Failure> {
     File::create(path).map_err(|error| Failure::new(format!("write {}: {error}", path.display())))
 }
 
-fn report(reporters: &mut [Box<dyn Reporter>], event: &Event) {
-    for reporter in reporters {
-        // A reader that has gone away is no reason to stop the tests.
-        let _ = reporter.event(event);
+/// Everyone who is told the events.
+#[derive(Default)]
+struct Reporters {
+    all: Vec<(Box<dyn Reporter>, Option<PathBuf>)>,
+}
+
+impl Reporters {
+    /// `file`: what to name if it can't be written.
+    fn add(&mut self, reporter: impl Reporter + 'static, file: Option<&Path>) {
+        self.all.push((Box::new(reporter), file.map(Path::to_owned)));
+    }
+
+    fn report(&mut self, event: &Event) {
+        // A reader that has gone away is no reason to stop the tests; but a file that lacks events is told of, once.
+        for (reporter, file) in &mut self.all {
+            if let Err(error) = reporter.event(event)
+                && let Some(file) = file.take()
+            {
+                tell(&format!("write {}: {error}; events are missing there", file.display()));
+            }
+        }
     }
 }
 
@@ -324,14 +327,17 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; expected a number with its unit, such as 500ms, 90s or 10min"))
+fn shards(text: &str) -> Result<u32, String> {
+    match at_least_one(text)? {
+        number if number > MOST_SHARDS => Err(format!("{number} is more than the {MOST_SHARDS} there may be")),
+        number => Ok(number),
+    }
 }
 
-fn or_max<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<OrMax<T>, String> {
-    if text == "max" {
-        return Ok(OrMax::Max);
+/// A file: standard output is the jobs' own.
+fn not_standard_output(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("standard output is the jobs'; name a file (/dev/stdout, if they may mix)".into());
     }
-    text.parse().map(OrMax::Value).map_err(|error: T::Err| error.to_string())
+    Ok(text.into())
 }

@@ -1,26 +1,24 @@
 //! The profile that is in force: found, resolved against this host, and changed by the command line.
 
-use std::time::Duration;
-
-use super::exec::{OrMax, Pids};
 use crate::host::{self, Detection, HostView};
 use crate::model::profile::Origin;
-use crate::model::{Bytes, Cpus, Profile};
-use crate::profile::{ProfileError, ResolvedInputs, SearchPlaces};
+use crate::model::{Bytes, Profile};
+use crate::profile::values::{Cpu, Grace, Pids, Size, Timeout};
+use crate::profile::{Loaded, ProfileError, ResolvedInputs, SearchPlaces};
 
 /// What the command line says instead of the profile.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Overrides {
     /// `--memory`
-    pub memory_max: Option<OrMax<Bytes>>,
+    pub memory_max: Option<Size>,
     /// `--pids`
-    pub pids_max: Option<OrMax<Pids>>,
+    pub pids_max: Option<Pids>,
     /// `--cpus`
-    pub cpu_max: Option<OrMax<Cpus>>,
+    pub cpu_max: Option<Cpu>,
     /// `--timeout`
-    pub timeout: Option<Duration>,
+    pub timeout: Option<Timeout>,
     /// `--grace`
-    pub grace: Option<Duration>,
+    pub grace: Option<Grace>,
 }
 
 /// What a profile is resolved against, here and now.
@@ -42,58 +40,60 @@ pub fn choose(
     view: &HostView,
     places: &SearchPlaces,
 ) -> Result<(Profile, Option<Detection>), ProfileError> {
-    let detection = (name == "auto").then(|| host::detect(view));
-    let name = detection.as_ref().map_or(name, |detection| detection.profile);
-    let loaded = crate::profile::load(name, places)?;
-    Ok((crate::profile::resolve(&loaded, &inputs(view))?, detection))
+    choose_over(name, &Overrides::default(), view, places)
 }
 
-/// The profile that is in force: `name`'s, with the command line's say on top.
+fn choose_over(
+    name: &str,
+    overrides: &Overrides,
+    view: &HostView,
+    places: &SearchPlaces,
+) -> Result<(Profile, Option<Detection>), ProfileError> {
+    let detection = (name == "auto").then(|| host::detect(view));
+    let name = detection.as_ref().map_or(name, |detection| detection.profile);
+    let mut loaded = crate::profile::load(name, places)?;
+    let set = overrides.apply(&mut loaded);
+    let mut profile = crate::profile::resolve(&loaded, &inputs(view))?;
+    for (key, option) in set {
+        let origin = Origin { file: "command line".into(), line: 0, text: option.into() };
+        profile.origins.insert(key.into(), origin);
+    }
+    Ok((profile, detection))
+}
+
+/// The profile that is in force here: `name`'s, with the command line's say on top.
 ///
 /// # Errors
 /// [`ProfileError`] with the place of the mistake.
 pub fn resolve(name: &str, overrides: &Overrides) -> Result<Profile, ProfileError> {
-    let (mut profile, _) = choose(name, &HostView::capture(), &SearchPlaces::here())?;
-    overrides.apply(&mut profile);
-    Ok(profile)
+    Ok(choose_over(name, overrides, &HostView::capture(), &SearchPlaces::here())?.0)
 }
 
 impl Overrides {
-    fn apply(&self, profile: &mut Profile) {
-        let limits = &mut profile.job.limits;
+    /// Before percentages meet the host and limits the budget. Returns which keys were set, by which options.
+    fn apply(&self, loaded: &mut Loaded) -> Vec<(&'static str, &'static str)> {
+        let job = loaded.settings.job.get_or_insert_default();
         let mut set = Vec::new();
-        if let Some(value) = self.memory_max {
-            limits.memory_max = value.into_option();
+        if self.memory_max.is_some() {
+            job.memory_max = self.memory_max;
             set.push(("job.memory_max", "--memory"));
         }
-        if let Some(value) = self.pids_max {
-            limits.pids_max = value.into_option().map(|pids| pids.0);
+        if self.pids_max.is_some() {
+            job.pids_max = self.pids_max;
             set.push(("job.pids_max", "--pids"));
         }
-        if let Some(value) = self.cpu_max {
-            limits.cpu_max = value.into_option();
+        if self.cpu_max.is_some() {
+            job.cpu_max = self.cpu_max;
             set.push(("job.cpu_max", "--cpus"));
         }
-        if let Some(timeout) = self.timeout {
-            profile.job.timeout = Some(timeout);
+        if self.timeout.is_some() {
+            job.timeout = self.timeout;
             set.push(("job.timeout", "--timeout"));
         }
-        if let Some(grace) = self.grace {
-            profile.job.grace = grace;
+        if self.grace.is_some() {
+            job.grace = self.grace;
             set.push(("job.grace", "--grace"));
         }
-        for (key, option) in set {
-            let origin = Origin { file: "command line".into(), line: 0, text: option.into() };
-            profile.origins.insert(key.into(), origin);
-        }
-    }
-}
-
-impl<T> OrMax<T> {
-    fn into_option(self) -> Option<T> {
-        match self {
-            OrMax::Max => None,
-            OrMax::Value(value) => Some(value),
-        }
+        set
     }
 }

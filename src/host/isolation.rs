@@ -58,6 +58,10 @@ struct Supervisor {
     group: Dir,
     /// Where we came from and go back to; `None` in a scope, which systemd removes.
     home: Option<Dir>,
+    /// Sits in it with us.
+    guardian: u32,
+    /// Controllers that we handed on at `home`, and nobody before us.
+    handed_on: Vec<String>,
 }
 
 impl Place {
@@ -81,15 +85,37 @@ impl Place {
 
     /// Leaves what was made for sandtest itself. To be called when the run's groups are gone.
     pub fn leave(&self) {
-        if let Some(Supervisor { group, home: Some(home) }) = &self.supervisor {
-            let controllers = home.read("cgroup.subtree_control").unwrap_or_default();
-            let off: Vec<String> = controllers.split_whitespace().map(|name| format!("-{name}")).collect();
-            if !off.is_empty() {
-                let _ = home.write("cgroup.subtree_control", &off.join(" "));
-            }
-            let _ = home.write("cgroup.procs", "0");
-            let _ = files::remove_group(group.path());
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.leave();
         }
+    }
+}
+
+impl Supervisor {
+    /// A fresh group below `home`, with us and the guardian in it.
+    fn enter(home: Dir, name: &str, guardian: u32, in_scope: bool) -> Result<Supervisor, KernelError> {
+        let group = home.make(name)?;
+        let supervisor =
+            Supervisor { group, home: (!in_scope).then_some(home), guardian, handed_on: Vec::new() };
+        let enter = || -> Result<(), KernelError> {
+            supervisor.group.write("cgroup.procs", "0")?;
+            supervisor.group.write("cgroup.procs", &guardian.to_string())
+        };
+        enter().inspect_err(|_| supervisor.leave())?;
+        Ok(supervisor)
+    }
+
+    /// Goes back to where we came from, and leaves that as it was.
+    fn leave(&self) {
+        let Some(home) = &self.home else { return };
+        if !self.handed_on.is_empty() {
+            // Only ours: with a controller that others rely on, their limits would be gone.
+            let off: Vec<String> = self.handed_on.iter().map(|name| format!("-{name}")).collect();
+            let _ = home.write("cgroup.subtree_control", &off.join(" "));
+        }
+        let _ = home.write("cgroup.procs", "0");
+        let _ = home.write("cgroup.procs", &self.guardian.to_string());
+        let _ = files::remove_group(self.group.path());
     }
 }
 
@@ -112,18 +138,17 @@ pub fn establish(request: &mut Request) -> Place {
     place.isolation.missing = missing;
     let isolation = &mut place.isolation;
     // What nobody asked for, nobody has to hold; and where there is no swap, there is none to keep out of.
-    let asked = |job: bool, budget: bool| job || budget;
     let (job, budget) = (request.job, request.budget);
-    if !asked(job.cpu_max.is_some(), budget.cpu_max.is_some()) {
+    if job.cpu_max.is_none() && budget.cpu_max.is_none() {
         isolation.cpu_max = Enforcement::Kernel;
     }
-    if !asked(job.pids_max.is_some(), budget.pids_max.is_some()) {
+    if job.pids_max.is_none() && budget.pids_max.is_none() {
         isolation.pids_max = Enforcement::Kernel;
     }
-    if !asked(job.memory_max.is_some(), budget.memory_max.is_some()) {
+    if job.memory_max.is_none() && budget.memory_max.is_none() {
         isolation.memory_max = Enforcement::Kernel;
     }
-    if !asked(job.memory_swap_max.is_some(), budget.memory_swap_max.is_some()) || !swap_is_there() {
+    if (job.memory_swap_max.is_none() && budget.memory_swap_max.is_none()) || !swap_is_there() {
         isolation.memory_swap_max = Enforcement::Kernel;
     }
     place
@@ -140,9 +165,13 @@ fn unified(request: &mut Request, own: &OwnGroups, missing: &mut Vec<Missing>) -
     };
     // Inside a job of another run a scope of its own would step out of that job's limits.
     let nested = std::env::var_os("SANDTEST_RUN").is_some();
-    let scope = if nested { None } else { ask_for_scope(request, missing) };
-    let in_scope = scope.is_some();
-    let base = scope.unwrap_or_else(|| own_v2.clone());
+    let scope = if nested { Scope::Refused } else { ask_for_scope(request, missing) };
+    let (base, in_scope) = match scope {
+        Scope::Entered(group) => (group, true),
+        Scope::Refused => (own_v2.clone(), false),
+        // Where we came from is not ours to go back to: limits of the scope hold for us now.
+        Scope::Unseen => return None,
+    };
     match below(request, &base, in_scope) {
         Ok(place) => Some(place),
         Err(error) => {
@@ -159,15 +188,32 @@ fn unified(request: &mut Request, own: &OwnGroups, missing: &mut Vec<Missing>) -
     }
 }
 
-/// Moves us into a delegated scope. Returns its directory.
-fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Option<PathBuf> {
+/// What came of asking for a scope.
+enum Scope {
+    /// We are in it; this is its directory.
+    Entered(PathBuf),
+    /// There is none for us.
+    Refused,
+    /// We are in it, and no mount here shows it: a container with a cgroup namespace of its own.
+    Unseen,
+}
+
+/// Moves us into a delegated scope.
+fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Scope {
     let pids = vec![std::process::id(), request.guardian];
     let description = format!("sandtest run {}", request.id);
-    match scope::enter_scope(ScopeRequest { pids, description, slice: None }) {
-        Ok(_) => OwnGroups::read().v2,
-        Err(error) => {
-            missing.push(Missing { what: error.to_string(), fix: error.fix() });
-            None
+    if let Err(error) = scope::enter_scope(ScopeRequest { pids, description, slice: None }) {
+        missing.push(Missing { what: error.to_string(), fix: error.fix() });
+        return Scope::Refused;
+    }
+    match OwnGroups::read().v2 {
+        Some(group) => Scope::Entered(group),
+        None => {
+            missing.push(Missing {
+                what: "the scope that systemd made lies outside of the cgroup tree that is mounted here".into(),
+                fix: "start the container with the host's cgroup namespace (podman run --cgroupns=host)".into(),
+            });
+            Scope::Unseen
         }
     }
 }
@@ -180,24 +226,24 @@ fn below(request: &mut Request, base: &Path, in_scope: bool) -> Result<Place, St
     let run = base.path().join(run_name(request.id));
     let groups = [run, base.path().join(&name)];
     (request.announce)(if in_scope { &groups[..1] } else { &groups })?;
-    let group = base.make(&name).map_err(text)?;
-    let build = || -> Result<(Ground, Limits), KernelError> {
-        group.write("cgroup.procs", "0")?;
-        group.write("cgroup.procs", &request.guardian.to_string())?;
+    let mut supervisor = Supervisor::enter(Dir::open(base.path()).map_err(text)?, &name, request.guardian, in_scope).map_err(text)?;
+    let mut build = || -> Result<(Ground, Limits), KernelError> {
+        let before = base.read("cgroup.subtree_control")?;
         controllers::enable_controllers(&base)?;
+        let after = base.read("cgroup.subtree_control")?;
+        let is_new = |name: &&str| !before.split_whitespace().any(|word| word == *name);
+        supervisor.handed_on = after.split_whitespace().filter(is_new).map(str::to_owned).collect();
         let (ground, budget) = Ground::unified(&base, request.id, request.budget)?;
         try_out(&ground).inspect_err(|_| drop(ground.remove(std::time::Duration::ZERO)))?;
         Ok((ground, budget))
     };
-    let built = build();
-    let supervisor = Supervisor { group, home: (!in_scope).then_some(base) };
-    match built {
+    match build() {
         Ok((ground, budget)) => {
             let isolation = unified_isolation(&ground);
             Ok(Place { ground: Arc::new(ground), isolation, budget, supervisor: Some(supervisor) })
         }
         Err(error) => {
-            Place { supervisor: Some(supervisor), ..Place::bare(Tier::Process) }.leave();
+            supervisor.leave();
             Err(error.to_string())
         }
     }
@@ -245,13 +291,11 @@ fn hybrid(request: &mut Request, own: &OwnGroups, missing: &mut Vec<Missing>) ->
         }
         // We sit in a group that was killed once: what we clone dies at birth, until we sit in a fresh one.
         let move_out = || -> Result<Supervisor, KernelError> {
-            let home = Dir::open(&bases.v2)?;
-            let group = home.make(&supervisor_name)?;
-            group.write("cgroup.procs", "0")?;
-            Ok(Supervisor { group, home: Some(home) })
+            let supervisor = Supervisor::enter(Dir::open(&bases.v2)?, &supervisor_name, request.guardian, false)?;
+            try_out(&ground).inspect_err(|_| supervisor.leave())?;
+            Ok(supervisor)
         };
-        let moved = move_out().and_then(|supervisor| try_out(&ground).map(|()| supervisor));
-        match moved {
+        match move_out() {
             Ok(supervisor) => Ok((ground, budget, Some(supervisor))),
             Err(error) => {
                 let _ = ground.remove(std::time::Duration::ZERO);
@@ -289,7 +333,7 @@ fn twin(request: &mut Request, missing: &mut Vec<Missing>) -> Option<Place> {
     if std::env::var_os("SANDTEST_RUN").is_some() {
         return None;
     }
-    let base = ask_for_scope(request, missing)?;
+    let Scope::Entered(base) = ask_for_scope(request, missing) else { return None };
     let mut build = || -> Result<Ground, String> {
         let base = Dir::open(&base).map_err(|error| error.to_string())?;
         (request.announce)(&[base.path().join(run_name(request.id))])?;
@@ -323,8 +367,9 @@ fn twin(request: &mut Request, missing: &mut Vec<Missing>) -> Option<Place> {
 /// Whether a child lives when it is born below `ground`; tried in a group of its own.
 fn try_out(ground: &Ground) -> Result<(), KernelError> {
     let Some(run) = ground.v2() else { return Ok(()) };
+    let mut stack = Stack::new()?;
     let group = run.make("try-out")?;
-    let tried = spawn::try_out(Some(std::os::fd::AsFd::as_fd(&group)), &mut Stack::new()?);
+    let tried = spawn::try_out(Some(std::os::fd::AsFd::as_fd(&group)), &mut stack);
     files::remove_group(group.path())?;
     tried
 }

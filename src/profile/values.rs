@@ -13,8 +13,11 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::model::{Bytes, Cpus};
 
-/// Less than this, and not even the dynamic loader starts.
-const LEAST_MEMORY: Bytes = Bytes::mib(1);
+/// Less than a page, and the kernel makes nothing of it.
+const LEAST_MEMORY: Bytes = Bytes(4096);
+
+/// Longer than this nobody waits; and sums of times stay far from where they overflow.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// A part of a whole, above 0 and up to 100.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,8 +124,8 @@ pub enum Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(pub String);
 
-/// A value that is written as one word.
-trait Scalar: Sized {
+/// A value that is written as one word: in a profile or as an option.
+pub trait Scalar: Sized {
     /// Completes "expected ".
     const EXPECTED: &str;
     /// What the word means, or what is wrong with it.
@@ -186,7 +189,16 @@ fn duration(text: &str, expected: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok() {
         return Err(format!("{text:?} has no unit; expected {expected}"));
     }
-    humantime::parse_duration(text).map_err(|_| not(text, "a duration", expected))
+    let time = humantime::parse_duration(text).map_err(|_| not(text, "a duration", expected))?;
+    if time > LONGEST { Err(format!("{text:?} is more than a year; expected {expected}")) } else { Ok(time) }
+}
+
+/// What an option's text means, or what is wrong with it.
+///
+/// # Errors
+/// The sentence for the user.
+pub fn option<T: Scalar>(text: &str) -> Result<T, String> {
+    T::read(text.trim())
 }
 
 impl Scalar for Percent {
