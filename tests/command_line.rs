@@ -128,7 +128,13 @@ fn bad_options_are_refused_with_what_is_expected() {
         (&["--memory", "10MB", "--", "touch", "ran"], "10MiB"),
         (&["--memroy", "10M", "--", "touch", "ran"], "--memory"),
         (&["--timeout", "5", "--", "touch", "ran"], "unit"),
-        (&["--pids", "0", "--", "touch", "ran"], "at least one process"),
+        (&["--pids", "0", "--", "touch", "ran"], "0 leaves nothing to run with"),
+        (&["--memory", "0", "--", "touch", "ran"], "0 leaves nothing to run in"),
+        (&["--timeout", "0s", "--", "touch", "ran"], "leaves no time"),
+        (&["--timeout", "300000000000y", "--", "touch", "ran"], "--timeout"),
+        (&["--grace", "9223372036854775807s", "--", "touch", "ran"], "more than a year"),
+        (&["--shards", "40000000", "--", "touch", "ran"], "100000"),
+        (&["--json", "-", "--", "touch", "ran"], "standard output"),
         (&["--json", "/no/such/folder/x", "--", "touch", "ran"], "/no/such/folder/x"),
         (&["--jobs-from", "/no/such/list"], "/no/such/list"),
     ];
@@ -250,10 +256,26 @@ fn a_second_interrupt_kills_at_once_what_ignores_the_first() {
     let begin = Instant::now();
     for _ in 0..2 {
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        // A second request, not the echo of the first.
+        std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(Ran::of(child.wait_with_output().unwrap()).code, 130);
     assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+/// timeout(1) signals its child and then the child's group: two signals, one request.
+#[test]
+fn the_echo_of_a_signal_takes_nobodys_grace() {
+    let job = "trap 'sleep 0.4; touch cleaned; exit 0' TERM; touch up; while :; do sleep 0.05; done";
+    let scene = Scene::new();
+    let child = scene.start(&["--", "bash", "-c", job]);
+    wait_until("the job is up", || scene.path("up").exists());
+    for _ in 0..2 {
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.wait_with_output().unwrap();
+    assert!(scene.path("cleaned").exists());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::exit_code::{self, OWN_FAILURE};
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
+use crate::kernel::process;
 use crate::model::event::Event;
 use crate::model::{Bytes, Isolation, Job, JobId, Profile, Tier};
 use crate::profile::values::{Cpu, Grace, Pids, Size, Timeout, option};
@@ -120,7 +121,10 @@ pub fn run(args: &ExecArgs) -> u8 {
 
 fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let drafts = drafts(args)?;
-    let profile = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
+    let mut profile = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
+    // Some fifteen descriptors a job: 1024 would end at some 60 at once. The jobs keep what we were started with.
+    let nofile = process::raise_nofile();
+    profile.job.nofile = profile.job.nofile.or(nofile);
     let pass_through = args.jobs_from.is_none() && args.shards.is_none();
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
@@ -329,7 +333,9 @@ fn at_least_one(text: &str) -> Result<u32, String> {
 
 fn shards(text: &str) -> Result<u32, String> {
     match at_least_one(text)? {
-        number if number > MOST_SHARDS => Err(format!("{number} is more than the {MOST_SHARDS} there may be")),
+        number if number > MOST_SHARDS => {
+            Err(format!("{number} is more than the {MOST_SHARDS} there may be"))
+        }
         number => Ok(number),
     }
 }

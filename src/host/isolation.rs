@@ -210,8 +210,10 @@ fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Scope {
         Some(group) => Scope::Entered(group),
         None => {
             missing.push(Missing {
-                what: "the scope that systemd made lies outside of the cgroup tree that is mounted here".into(),
-                fix: "start the container with the host's cgroup namespace (podman run --cgroupns=host)".into(),
+                what: "the scope that systemd made lies outside of the cgroup tree that is mounted here"
+                    .into(),
+                fix: "start the container with the host's cgroup namespace (podman run --cgroupns=host)"
+                    .into(),
             });
             Scope::Unseen
         }
@@ -226,7 +228,9 @@ fn below(request: &mut Request, base: &Path, in_scope: bool) -> Result<Place, St
     let run = base.path().join(run_name(request.id));
     let groups = [run, base.path().join(&name)];
     (request.announce)(if in_scope { &groups[..1] } else { &groups })?;
-    let mut supervisor = Supervisor::enter(Dir::open(base.path()).map_err(text)?, &name, request.guardian, in_scope).map_err(text)?;
+    let mut supervisor =
+        Supervisor::enter(Dir::open(base.path()).map_err(text)?, &name, request.guardian, in_scope)
+            .map_err(text)?;
     let mut build = || -> Result<(Ground, Limits), KernelError> {
         let before = base.read("cgroup.subtree_control")?;
         controllers::enable_controllers(&base)?;
@@ -291,7 +295,8 @@ fn hybrid(request: &mut Request, own: &OwnGroups, missing: &mut Vec<Missing>) ->
         }
         // We sit in a group that was killed once: what we clone dies at birth, until we sit in a fresh one.
         let move_out = || -> Result<Supervisor, KernelError> {
-            let supervisor = Supervisor::enter(Dir::open(&bases.v2)?, &supervisor_name, request.guardian, false)?;
+            let supervisor =
+                Supervisor::enter(Dir::open(&bases.v2)?, &supervisor_name, request.guardian, false)?;
             try_out(&ground).inspect_err(|_| supervisor.leave())?;
             Ok(supervisor)
         };
@@ -309,7 +314,13 @@ fn hybrid(request: &mut Request, own: &OwnGroups, missing: &mut Vec<Missing>) ->
             let isolation = Isolation {
                 tier: Tier::Hybrid,
                 memory_max: Enforcement::Kernel,
-                memory_swap_max: kernel(memory.join("memory.memsw.limit_in_bytes").exists()),
+                // One limit for memory and swap together: swap alone can't be limited.
+                memory_swap_max: kernel(
+                    memory.join("memory.memsw.limit_in_bytes").exists()
+                        && [request.job, request.budget]
+                            .iter()
+                            .all(|limits| limits.memory_swap_max.is_none() || limits.memory_max.is_some()),
+                ),
                 pids_max: Enforcement::Kernel,
                 cpu_max: kernel(has_cpu),
                 missing: Vec::new(),

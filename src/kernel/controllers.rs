@@ -110,22 +110,26 @@ pub fn set_memory(
         Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
         Version::V2 => ("memory.max", "memory.swap.max"),
     };
-    let Some(max) = max else {
-        return Ok((None, None));
+    let set = |max: Bytes| {
+        controller.set_limit(signed(max.0)).map_err(|error| write_error(group, max_file, max.0, error))?;
+        check(group, max_file, max)
     };
-    controller.set_limit(signed(max.0)).map_err(|error| write_error(group, max_file, max.0, error))?;
-    let max = check(group, max_file, max)?;
+    let max = max.map(set).transpose()?;
+    // v1 counts memory and swap together, and wants memory lowered first; without that it can't tell them apart.
+    let offset = match (version, max) {
+        (Version::V2, _) => Bytes(0),
+        (Version::V1, Some(max)) => max,
+        (Version::V1, None) => return Ok((None, None)),
+    };
     let Some(swap) = swap.filter(|_| group.has(swap_file)) else {
-        return Ok((Some(max), None));
+        return Ok((max, None));
     };
-    // v1 counts memory and swap together, and wants memory lowered first.
-    let value = if version == Version::V1 { Bytes(max.0.saturating_add(swap.0)) } else { swap };
+    let value = Bytes(offset.0.saturating_add(swap.0));
     controller
         .set_memswap_limit(signed(value.0))
         .map_err(|error| write_error(group, swap_file, value.0, error))?;
     let found = check(group, swap_file, value)?;
-    let swap = if version == Version::V1 { Bytes(found.0 - max.0.min(found.0)) } else { found };
-    Ok((Some(max), Some(swap)))
+    Ok((max, Some(Bytes(found.0 - offset.0.min(found.0)))))
 }
 
 /// Sets `memory.high`, v2 only: above it the group is throttled.

@@ -1,10 +1,11 @@
 //! Small kernel files below a directory that is held open, so that each costs one path component.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::KernelError;
 
@@ -154,22 +155,47 @@ pub fn remove_group(path: &Path) -> Result<(), KernelError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => error,
     };
-    let mut nested = false;
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            nested = true;
-            remove_group(&entry.path())?;
-        }
-    }
-    if !nested {
+    if source.kind() != io::ErrorKind::ResourceBusy && source.kind() != io::ErrorKind::DirectoryNotEmpty {
         return Err(KernelError::Remove { path: path.to_owned(), source });
     }
+    let removed = Dir::open(path).and_then(|dir| {
+        remove_nested(dir.fd)
+            .map_err(|source| KernelError::Remove { path: path.to_owned(), source: source.into() })
+    });
+    removed?;
     match std::fs::remove_dir(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(KernelError::Remove { path: path.to_owned(), source })
         }
         _ => Ok(()),
     }
+}
+
+/// Removes all that is nested in a group, the innermost first. However deep a job went: neither the stack nor a
+/// path grows with it.
+fn remove_nested(top: OwnedFd) -> rustix::io::Result<()> {
+    let (mut here, mut way) = (top, Vec::new());
+    loop {
+        if let Some(name) = first_folder(&here)? {
+            here = rustix::fs::openat(&here, &name, DIRECTORY, Mode::empty())?;
+            way.push(name);
+            continue;
+        }
+        let Some(name) = way.pop() else { return Ok(()) };
+        here = rustix::fs::openat(&here, "..", DIRECTORY, Mode::empty())?;
+        rustix::fs::unlinkat(&here, &name, AtFlags::REMOVEDIR)?;
+    }
+}
+
+fn first_folder(dir: &OwnedFd) -> rustix::io::Result<Option<CString>> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            return Ok(Some(name.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a kernel file that is held open, from its start; `None` if it can't be read.
@@ -214,6 +240,11 @@ mod tests {
         let group = folder.path().join("group");
         std::fs::create_dir_all(group.join("a/b")).unwrap();
         std::fs::create_dir_all(group.join("c")).unwrap();
+        // Deeper than a stack of calls, longer than any path may be.
+        let mut here = Dir::open(&group).unwrap();
+        for _ in 0..3000 {
+            here = here.make("d").unwrap();
+        }
         remove_group(&group).unwrap();
         assert!(!group.exists());
         remove_group(&group).unwrap();

@@ -168,6 +168,17 @@ impl Ground {
         self.paths().iter().try_for_each(|path| files::remove_group(path))
     }
 
+    /// `pids.peak` and `pids.max` of the budget, where it has a limit.
+    pub(super) fn budget_pids(&self) -> Option<(u64, u64)> {
+        let dir = match self {
+            Ground::Unified { run, .. } => run,
+            Ground::Hybrid(hybrid) => hybrid.pids.parent(),
+            Ground::Twin { .. } | Ground::Bare => return None,
+        };
+        let number = |file| dir.read_if_there(file)?.parse().ok();
+        Some((number("pids.peak")?, number("pids.max")?))
+    }
+
     /// How often the budget was full until now.
     pub(super) fn budget_oom(&self) -> u64 {
         match self {

@@ -13,7 +13,7 @@ use super::ground::{Ground, Hybrid};
 use super::oom::{self, OomCounter, OomNotice};
 use super::reused::{CpuGroup, PidsGroup};
 use super::{KernelError, cgroup};
-use crate::model::{Evidence, Limits};
+use crate::model::{Cause, Evidence, Limits};
 
 /// Groups that a job may make below its own: enough for a nested run, not for a cgroup bomb.
 const MAX_DESCENDANTS: &str = "256";
@@ -27,8 +27,15 @@ pub struct Group {
     pids: Option<PidsGroup>,
     cpu: Option<CpuGroup>,
     notice: Option<OomNotice>,
-    budget_oom_before: u64,
+    /// OOMs counted before anything was in the group: of the budget, and, by that, of the group.
+    before: Before,
     limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    budget: u64,
+    own: u64,
 }
 
 /// The group in the v1 memory hierarchy.
@@ -51,7 +58,7 @@ impl Group {
             pids: None,
             cpu: None,
             notice: None,
-            budget_oom_before: 0,
+            before: Before::default(),
             limits: Limits::default(),
         };
         match group.build(name, limits) {
@@ -78,7 +85,7 @@ impl Group {
             (Ground::Hybrid(hybrid), _) => self.build_v1(hybrid, name, limits)?,
             _ => {}
         }
-        self.budget_oom_before = ground.budget_oom();
+        self.before = self.counts();
         Ok(())
     }
 
@@ -146,12 +153,25 @@ impl Group {
     pub fn oom(&self) -> Option<(u64, u64)> {
         match self.notice.as_ref()? {
             OomNotice::Counter(counter) => {
-                // The group's count first: an OOM of the budget is counted there before it is here.
-                let count = counter.count();
-                let budget = self.ground.budget_oom() - self.budget_oom_before;
-                Some((count.saturating_sub(budget), counter.kills()?))
+                let now = self.counts();
+                let own = (now.own - self.before.own).saturating_sub(now.budget - self.before.budget);
+                Some((own, counter.kills()?))
             }
             OomNotice::Events(file) => oom::events(&files::read_again(file)?),
+        }
+    }
+
+    /// Counts of the budget and of the group, of one moment.
+    fn counts(&self) -> Before {
+        loop {
+            let budget = self.ground.budget_oom();
+            let own = match &self.notice {
+                Some(OomNotice::Counter(counter)) => counter.count(),
+                _ => 0,
+            };
+            if self.ground.budget_oom() == budget {
+                return Before { budget, own };
+            }
         }
     }
 
@@ -164,7 +184,7 @@ impl Group {
             // Only asked where it decides something.
             oom_budget: oom
                 .filter(|(_, kill)| *kill > 0)
-                .map(|_| self.ground.budget_oom() - self.budget_oom_before),
+                .map(|_| self.ground.budget_oom().saturating_sub(self.before.budget)),
             ..Evidence::default()
         };
         match (&self.memory, &self.v2) {
@@ -181,6 +201,9 @@ impl Group {
             }
             (None, None) => {}
         }
+        if evidence.pids_max_events.is_some_and(|refused| refused > 0) {
+            evidence.pids_refused_by = Some(self.refused_by(evidence.pids_peak));
+        }
         // What a lone task used its parent is told at its end.
         if evidence.pids_peak.is_none_or(|peak| peak > 1)
             || (self.memory.is_none() && self.limits.cpu_max.is_some())
@@ -192,6 +215,16 @@ impl Group {
             }
         }
         evidence
+    }
+
+    /// Whose `pids.max` it was, of a group that has come to `peak` tasks.
+    fn refused_by(&self, peak: Option<u64>) -> Cause {
+        let reached = |peak: Option<u64>, max: u64| peak.is_none_or(|peak| peak >= max);
+        match (self.limits.pids_max, self.ground.budget_pids()) {
+            (Some(max), _) if reached(peak, max) => Cause::Own,
+            (_, Some((peak, max))) if reached(Some(peak), max) => Cause::Budget,
+            _ => Cause::Outside,
+        }
     }
 
     /// Removes the attempt's groups; they must be empty.

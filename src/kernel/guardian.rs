@@ -124,10 +124,8 @@ fn watch(supervisor: &OwnedFd, mut line: UnixStream) {
         if poll(&mut fds, PollTimeout::NONE).is_err() {
             continue;
         }
-        let told = fds[1].any() == Some(true);
-        if fds[0].any() == Some(true) {
-            break;
-        }
+        let (dead, told) = (fds[0].any() == Some(true), fds[1].any() == Some(true));
+        // The line first: a supervisor that was killed at once may have said what is to be ended.
         if told {
             match receive(&mut line).as_deref().map(Charge::decode) {
                 Some(Some(new)) => charge = new,
@@ -139,6 +137,8 @@ fn watch(supervisor: &OwnedFd, mut line: UnixStream) {
                     break;
                 }
             }
+        } else if dead {
+            break;
         }
     }
     end(&charge);

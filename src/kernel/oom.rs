@@ -7,7 +7,7 @@
 //! the parent's, over the group's life, is its own.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -44,7 +44,8 @@ pub struct OomCounter {
     eventfd: EventFd,
     /// `memory.oom_control`, held open for the count of kills.
     control: OwnedFd,
-    seen: AtomicU64,
+    /// Locked over the look and the sum: of two who look at once, neither may miss what the other takes.
+    seen: Mutex<u64>,
 }
 
 impl OomCounter {
@@ -58,14 +59,15 @@ impl OomCounter {
         let control = group.open_for_reading("memory.oom_control")?;
         let line = format!("{} {}", eventfd.as_fd().as_raw_fd(), control.as_raw_fd());
         group.write("cgroup.event_control", &line)?;
-        Ok(OomCounter { eventfd, control, seen: AtomicU64::new(0) })
+        Ok(OomCounter { eventfd, control, seen: Mutex::default() })
     }
 
     /// How many there were since it was armed.
     pub fn count(&self) -> u64 {
+        let mut seen = self.seen.lock().unwrap_or_else(|poison| poison.into_inner());
         // EAGAIN: none since the last look.
-        let new = self.eventfd.read().unwrap_or(0);
-        self.seen.fetch_add(new, Ordering::Relaxed) + new
+        *seen += self.eventfd.read().unwrap_or(0);
+        *seen
     }
 
     /// `oom_kill` of v1 `memory.oom_control` (Linux 4.13).

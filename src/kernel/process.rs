@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -25,7 +27,8 @@ pub struct Stat {
 impl Stat {
     /// Reads `/proc/PID/stat`; `None` if the process is gone.
     pub fn read(pid: u32) -> Option<Stat> {
-        Stat::parse(&fs::read_to_string(file(pid, "stat")).ok()?)
+        // Its name may hold any bytes: it is cut to 15 of them, in the middle of a letter if need be.
+        Stat::parse(&String::from_utf8_lossy(&fs::read(file(pid, "stat")).ok()?))
     }
 
     /// From the text of the file. The name may hold spaces, parentheses and newlines, so the last `)` ends it.
@@ -56,9 +59,10 @@ pub fn is_alive(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.is_alive())
 }
 
-/// The name of a process, `?` if it is gone.
+/// The name of a process, `?` if it is gone. A process may call itself anything: what would move a cursor is `?`.
 pub fn name(pid: u32) -> String {
-    fs::read_to_string(file(pid, "comm")).map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+    let Ok(name) = fs::read(file(pid, "comm")) else { return "?".to_owned() };
+    String::from_utf8_lossy(&name).trim_end_matches('\n').replace(char::is_control, "?")
 }
 
 /// Memory that only this process pays for: resident pages less the shared ones, in bytes.
@@ -73,6 +77,14 @@ pub fn private_resident(pid: u32) -> Option<u64> {
 /// none, is in the middle of exec, or is gone.
 pub fn environment(pid: u32) -> Vec<u8> {
     fs::read(file(pid, "environ")).unwrap_or_default()
+}
+
+/// Raises this process's soft limit of open files to the hard one (setrlimit(2)). Returns the soft limit that it
+/// had; `None` if it can't be changed.
+pub fn raise_nofile() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some(soft)
 }
 
 /// All process ids.

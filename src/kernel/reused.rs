@@ -87,14 +87,18 @@ impl<G: Serves> Reused<G> {
     }
 }
 
+/// What can be set of a v1 cpu group; which of them there are depends on the kernel.
+const CPU_SETTINGS: [&str; 5] =
+    ["cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.shares", "cpu.idle"];
+
 /// A v1 cpu group with a quota.
 #[derive(Debug)]
 pub struct CpuGroup {
     dir: Dir,
     tasks: OwnedFd,
     stat: OwnedFd,
-    /// `cpu.cfs_quota_us` and `cpu.cfs_period_us`, and what they read with the limit in force.
-    limits: [(OwnedFd, String); 2],
+    /// All that can be set, and what it reads with the limit in force.
+    limits: Vec<(OwnedFd, String)>,
     limit: Cpus,
     throttled_before: Duration,
 }
@@ -122,7 +126,8 @@ impl Serves for CpuGroup {
     fn open(dir: Dir, limit: Cpus) -> Result<CpuGroup, KernelError> {
         controllers::set_cpu(&dir, Version::V1, limit)?;
         let (tasks, stat) = (dir.open_for_writing("tasks")?, dir.open_for_reading("cpu.stat")?);
-        let limits = [held(&dir, "cpu.cfs_quota_us")?, held(&dir, "cpu.cfs_period_us")?];
+        let there = CPU_SETTINGS.iter().filter(|file| dir.has(file));
+        let limits = there.map(|file| held(&dir, file)).collect::<Result<_, _>>()?;
         Ok(CpuGroup { dir, tasks, stat, limits, limit, throttled_before: Duration::ZERO })
     }
 

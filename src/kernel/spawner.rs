@@ -62,7 +62,10 @@ impl Spawner {
         let (ready, started) = mpsc::channel();
         let ignored = IgnoredSignals::read();
         let body = move || {
-            let mut stack = match prepare(drop_capabilities) {
+            // Who has no capabilities can't drop any; that exec gives none is all there is to see to.
+            let has_none = caps::read(None, caps::CapSet::Effective).is_ok_and(|set| set.is_empty());
+            let must_stay_without = drop_capabilities && has_none;
+            let mut stack = match prepare(drop_capabilities && !has_none) {
                 Ok(stack) => {
                     let _ = ready.send(Ok(()));
                     stack
@@ -72,7 +75,8 @@ impl Spawner {
                     return;
                 }
             };
-            for (order, answer) in inbox {
+            for (mut order, answer) in inbox {
+                order.no_new_privs |= must_stay_without;
                 let result = carry_out(&order, ignored, &mut stack);
                 // Our ends of its streams are closed before anyone waits for an end of file on them.
                 let Order { group, stdio, .. } = order;
@@ -101,7 +105,7 @@ impl Spawner {
 fn prepare(drop_capabilities: bool) -> Result<Stack, KernelError> {
     if drop_capabilities {
         caps::clear(None, caps::CapSet::Bounding).map_err(|error| KernelError::Call {
-            what: "drop capabilities of the jobs",
+            what: "drop the jobs' capabilities (capabilities: drop in the profile)",
             source: std::io::Error::other(error.to_string()),
         })?;
     }

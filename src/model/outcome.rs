@@ -89,6 +89,8 @@ pub struct Evidence {
     pub oom_budget: Option<u64>,
     /// `max` of `pids.events`: forks refused by `pids_max`.
     pub pids_max_events: Option<u64>,
+    /// Whose limit refused them: `pids.events` counts where the fork was tried, whichever limit it met.
+    pub pids_refused_by: Option<Cause>,
     /// `usage_usec` of `cpu.stat`.
     pub cpu_time: Option<Duration>,
     /// `throttled_usec` of `cpu.stat`: time held back by `cpu_max`.

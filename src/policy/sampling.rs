@@ -14,8 +14,11 @@ pub fn over(limits: &Limits, memory: Bytes, tasks: u64) -> Option<LimitName> {
     limits.pids_max.is_some_and(|max| tasks > max).then_some(LimitName::PidsMax)
 }
 
-/// How long until the next look: not longer than the fastest hog needs for what is left.
-pub fn pause(limits: &Limits, memory: Bytes) -> Duration {
+/// How long until the next look: not longer than the fastest hog needs for what is left. Half of the tasks is near.
+pub fn pause(limits: &Limits, memory: Bytes, tasks: u64) -> Duration {
+    if limits.pids_max.is_some_and(|max| tasks > max / 2) {
+        return SAMPLE_FASTEST;
+    }
     let left = limits.memory_max.map_or(u64::MAX, |max| max.0.saturating_sub(memory.0));
     let fill = Duration::from_secs_f64(left as f64 / FILL_RATE as f64);
     fill.clamp(SAMPLE_FASTEST, SAMPLE_SLOWEST)
@@ -39,9 +42,10 @@ mod tests {
 
     #[test]
     fn the_nearer_the_limit_the_sooner_the_next_look() {
-        assert_eq!(pause(&limits(4096, 10), Bytes::mib(1)), SAMPLE_SLOWEST);
-        assert_eq!(pause(&limits(100, 10), Bytes::mib(99)), SAMPLE_FASTEST);
-        assert!(pause(&limits(200, 10), Bytes::mib(0)) < SAMPLE_SLOWEST);
-        assert_eq!(pause(&Limits::default(), Bytes::gib(9)), SAMPLE_SLOWEST);
+        assert_eq!(pause(&limits(4096, 10), Bytes::mib(1), 1), SAMPLE_SLOWEST);
+        assert_eq!(pause(&limits(100, 10), Bytes::mib(99), 1), SAMPLE_FASTEST);
+        assert_eq!(pause(&limits(4096, 10), Bytes::mib(1), 6), SAMPLE_FASTEST);
+        assert!(pause(&limits(200, 10), Bytes::mib(0), 1) < SAMPLE_SLOWEST);
+        assert_eq!(pause(&Limits::default(), Bytes::gib(9), 9), SAMPLE_SLOWEST);
     }
 }

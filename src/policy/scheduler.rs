@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::tuning::{GROUPS_AHEAD, MAX_EVICTIONS};
 use super::verdict::{self, Ended, Judgement};
 use crate::model::event::SpawnError;
-use crate::model::{Attempt, AttemptId, Evidence, Exit, JobId, Outcome, Verdict};
+use crate::model::{Attempt, AttemptId, Cause, Evidence, Exit, JobId, Outcome, Verdict};
 
 /// How a run is scheduled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,8 @@ struct Running {
     waiting: Waiting,
     slot: u32,
     phase: Phase,
+    /// Whether another ran beside it at any time.
+    had_company: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +232,12 @@ impl Scheduler {
             self.free_slots.insert(running.slot);
         }
         let ended = running.phase.ended_by_us();
-        let judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
+            // Nobody else was in its way: it needs more than there is.
+            let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
+            judgement.outcome = if out_of_memory { Outcome::Oom } else { Outcome::Pids };
+        }
         let verdict = self.verdict(running.waiting, &judgement, end);
         match verdict {
             None => {
@@ -312,7 +319,9 @@ impl Scheduler {
             let Some(slot) = self.free_slots.pop_first() else { return };
             self.queue.pop_front();
             self.prepared.remove(&next.id);
-            self.running.push(Running { waiting: next, slot, phase: Phase::Starting });
+            let had_company = !self.running.is_empty();
+            self.running.iter_mut().for_each(|other| other.had_company = true);
+            self.running.push(Running { waiting: next, slot, phase: Phase::Starting, had_company });
             effects.push(Effect::Start(Attempt { id: next.id, slot }));
         }
     }
@@ -425,13 +434,28 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_evicted_even_when_alone_ends_as_infra() {
+    fn a_job_that_overfills_the_budget_alone_is_out_of_memory() {
+        let mut run = Scheduler::new(settings(2), vec![None]);
+        run.step(Duration::ZERO, Input::Begin);
+        let effects = run.step(SECOND, evicted(attempt(0, 1)));
+        let oom = Judgement { outcome: Outcome::Oom, cause: Cause::Budget };
+        assert_eq!(effects, [Effect::Judged(attempt(0, 1), oom, Some(Verdict::Fail)), Effect::Finish]);
+    }
+
+    #[test]
+    fn a_job_that_is_killed_from_outside_again_and_again_ends_as_infra() {
+        let killed = |number| {
+            let evidence =
+                Evidence { oom_kill: Some(1), oom_own: Some(0), oom_budget: Some(0), ..Evidence::default() };
+            let id = attempt(0, number);
+            Input::Ended(Box::new(End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence }))
+        };
         let mut run = Scheduler::new(settings(1), vec![None]);
         run.step(Duration::ZERO, Input::Begin);
         for number in 1..=MAX_EVICTIONS {
-            assert_eq!(starts(&run.step(SECOND, evicted(attempt(0, number)))).len(), 1);
+            assert_eq!(starts(&run.step(SECOND, killed(number))).len(), 1);
         }
-        let effects = run.step(SECOND, evicted(attempt(0, MAX_EVICTIONS + 1)));
+        let effects = run.step(SECOND, killed(MAX_EVICTIONS + 1));
         assert!(matches!(&effects[0], Effect::Judged(_, _, Some(Verdict::Infra))), "{effects:?}");
         assert_eq!(run.tally().failed, 1);
     }

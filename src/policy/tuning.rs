@@ -9,6 +9,9 @@ pub const GROUPS_AHEAD: usize = 2;
 /// last of a pipeline is often on its way out when the shell has ended.
 pub const LEAK_GRACE: Duration = Duration::from_millis(10);
 
+/// Two requests to end within this are one: timeout(1) and shells signal their child and then its whole group.
+pub const SAME_REQUEST: Duration = Duration::from_millis(300);
+
 /// How long what was killed may take to go. An uninterruptible sleep (a dead disk, a frozen file system) can
 /// last for ever; the slot is then retired and the run goes on.
 pub const KILL_PATIENCE: Duration = Duration::from_secs(10);

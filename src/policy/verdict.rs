@@ -10,7 +10,9 @@
 //! oom_kill > 0?   ── own limit was full ──▶ oom
 //!    │            ── the budget was full, or a limit outside ──▶ evicted
 //!    │ no
-//! forks were refused and it failed?      ── yes ──▶ pids
+//! forks were refused and it failed?
+//!    │            ── by its own limit ──▶ pids
+//!    │            ── by the budget's, or one outside ──▶ evicted
 //!    │ no
 //! signaled / exited
 //! ```
@@ -75,7 +77,10 @@ pub fn judge(
     let cause = if ended == Some(Ended::Interrupted) { Cause::Interrupted } else { Cause::Own };
     match exit {
         Some(Exit::Code(0)) => of(Outcome::Exited, cause),
-        Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => of(Outcome::Pids, Cause::Own),
+        Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => match &evidence.pids_refused_by {
+            Some(other) if *other != Cause::Own => of(Outcome::Evicted, other.clone()),
+            _ => of(Outcome::Pids, Cause::Own),
+        },
         Some(Exit::Code(_)) => of(Outcome::Exited, cause),
         Some(Exit::Signal(_)) | None => of(Outcome::Signaled, cause),
     }

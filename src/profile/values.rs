@@ -17,7 +17,7 @@ use crate::model::{Bytes, Cpus};
 const LEAST_MEMORY: Bytes = Bytes(4096);
 
 /// Longer than this nobody waits; and sums of times stay far from where they overflow.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A part of a whole, above 0 and up to 100.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -33,15 +33,25 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn oom(&self) -> Vec<String> {
+        if self.attempt.cause == Cause::Budget {
+            let budget = self.profile.budget.memory_max.map_or("max".into(), |budget| budget.to_string());
+            return vec![
+                format!(
+                    "oom: it ran alone and needed more than the budget of all jobs together, {budget} ({}){}.",
+                    self.set_by("budget.memory_max", "the profile"),
+                    self.peak()
+                ),
+                "Give the budget more (memory_max under budget: in the profile, or a smaller reserve), or make it need less."
+                    .into(),
+            ];
+        }
         let limit = self.attempt.limits.memory_max.map_or("max".into(), |limit| limit.to_string());
         let who = match self.isolation.memory_max {
             Enforcement::Sampled => "sandtest killed it when it measured more than its memory_max",
             _ if self.attempt.evidence.sampled_over.is_some() => {
                 "it hung where the kernel would kill nothing of it, so sandtest killed it, at its own memory_max"
             }
-            _ if self.attempt.spawn_error.is_some() => {
-                "memory_max is below what it needs to be started at all"
-            }
+            _ if self.attempt.spawn_error.is_some() => "it can't even be started within its memory_max",
             _ => "the kernel OOM-killed it at its own memory_max",
         };
         vec![
@@ -52,6 +62,13 @@ impl Teller<'_> {
 
     fn pids(&self) -> Vec<String> {
         let limit = self.attempt.limits.pids_max.map_or("max".into(), |limit| limit.to_string());
+        if self.attempt.cause == Cause::Budget {
+            let budget = self.profile.budget.pids_max.map_or("max".into(), |budget| budget.to_string());
+            let set_by = self.set_by("budget.pids_max", "the profile");
+            return vec![format!(
+                "pids: it ran alone and needed more processes and threads than all jobs together may have, {budget} ({set_by})."
+            )];
+        }
         let set_by = self.set_by("job.pids_max", "--pids");
         let first = match (self.isolation.pids_max, self.attempt.evidence.pids_max_events) {
             (Enforcement::Sampled, _) => {
@@ -100,7 +117,13 @@ impl Teller<'_> {
         } else {
             "It ran alone and there still was too little."
         };
+        let for_memory = self.attempt.evidence.oom_kill.is_some_and(|kills| kills > 0);
         let first = match self.attempt.cause {
+            Cause::Budget if !for_memory => format!(
+                "evicted: all jobs together had as many processes and threads as they may ({}), not this job alone.",
+                self.set_by("budget.pids_max", "the profile")
+            ),
+            _ if !for_memory => "evicted: it was refused new processes or threads by a limit above sandtest's group.".into(),
             Cause::Budget => format!(
                 "evicted: the memory of all jobs together was full ({}), not this job's own.",
                 self.set_by("budget.memory_max", "the profile")

@@ -23,7 +23,7 @@ use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
 use crate::model::{Attempt, AttemptId, JobId, Tier};
 use crate::policy::scheduler::{Effect, Input, Scheduler, Settings};
-use crate::policy::tuning::KILL_PATIENCE;
+use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
 /// Leftovers are waited for on at most so many threads.
@@ -77,7 +77,8 @@ struct Drive {
     keeper: Keeper,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
-    asked_to_end: Option<i32>,
+    /// With which signal, and when.
+    asked_to_end: Option<(i32, Duration)>,
     leaked: u64,
     /// Whether something could not be killed.
     unkillable: bool,
@@ -155,8 +156,15 @@ impl Drive {
                 biased;
                 asked = self.signals.next() => match asked {
                     Asked::End(signal) => {
-                        let again = self.asked_to_end.replace(signal).is_some();
-                        return if again { Input::KillAll } else { Input::Interrupt(signal) };
+                        let now = self.shared.clock.now();
+                        match self.asked_to_end {
+                            None => {
+                                self.asked_to_end = Some((signal, now));
+                                return Input::Interrupt(signal);
+                            }
+                            Some((_, when)) if now < when + SAME_REQUEST => {}
+                            Some(_) => return Input::KillAll,
+                        }
                     }
                     Asked::Stop => self.stop(),
                     Asked::Child => self.follow_a_stopped_job(),
@@ -312,7 +320,7 @@ impl Drive {
         let Drive { shared, keeper, asked_to_end, last, .. } = self;
         drop(keeper);
         let clean = remove_ground(&shared.plan, patience);
-        Summary { finished, asked_to_end, last, clean }
+        Summary { finished, asked_to_end: asked_to_end.map(|(signal, _)| signal), last, clean }
     }
 }
 

@@ -137,8 +137,9 @@ impl Live {
     pub fn measure(&self, orphans: &[u32]) -> (Bytes, u64) {
         let members = self.members(orphans);
         let memory = members.iter().filter_map(|pid| process::private_resident(*pid)).sum();
-        let alive =
-            members.iter().filter_map(|pid| process::Stat::read(*pid)).filter(process::Stat::is_alive);
-        (Bytes(memory), alive.map(|stat| stat.num_threads).sum())
+        // A zombie takes a place, too, until it is reaped.
+        let tasks =
+            members.iter().filter_map(|pid| process::Stat::read(*pid)).map(|stat| stat.num_threads.max(1));
+        (Bytes(memory), tasks.sum())
     }
 }

@@ -38,6 +38,9 @@ pub struct RunFile {
     pub run: String,
     /// `/proc/sys/kernel/random/boot_id`: another one, and the groups are gone.
     pub boot_id: String,
+    /// `DEVICE:INODE` of `/sys/fs/cgroup`: with another one, these groups are out of sight.
+    #[serde(default)]
+    pub cgroup_root: String,
     /// What became of it.
     pub state: State,
     /// The run's groups, the one with `cgroup.kill` first.
@@ -79,8 +82,13 @@ impl Record {
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(at("make", &path))?;
         lock.lock().map_err(at("lock", &path))?;
-        let file =
-            RunFile { run: id.0.clone(), boot_id: boot_id(), state: State::Running, groups: Vec::new() };
+        let file = RunFile {
+            run: id.0.clone(),
+            boot_id: boot_id(),
+            cgroup_root: cgroup_root(),
+            state: State::Running,
+            groups: Vec::new(),
+        };
         let record = Record { folder, file, _lock: lock };
         record.write()?;
         prune(&runs);
@@ -149,6 +157,11 @@ pub(super) fn abandoned() -> Vec<(PathBuf, RunFile, File)> {
             }
         })
         .collect()
+}
+
+/// Which cgroup tree is in sight: a container or another mount namespace with the same state directory sees another.
+pub(super) fn cgroup_root() -> String {
+    fs::metadata("/sys/fs/cgroup").map_or(String::new(), |found| format!("{}:{}", found.dev(), found.ino()))
 }
 
 /// Which boot of the machine this is.

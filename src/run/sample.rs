@@ -16,6 +16,9 @@ pub fn is_needed(isolation: &Isolation) -> bool {
 pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
     loop {
         let known = live.known();
+        if live.starting.get() == 0 {
+            tree::reap(&known);
+        }
         let orphans = tree::orphans(&known);
         let mut pause = tuning::SAMPLE_SLOWEST;
         for attempt in live.all() {
@@ -30,7 +33,7 @@ pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
                 samples.over.get_or_insert(limit);
                 attempt.kill(&known);
             }
-            pause = pause.min(sampling::pause(&limits, memory));
+            pause = pause.min(sampling::pause(&limits, memory, tasks));
         }
         tokio::time::sleep(pause).await;
     }

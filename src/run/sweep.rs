@@ -1,12 +1,13 @@
 //! What killed runs left behind, ended and removed at the next start.
 //!
-//! Only runs whose lock is free are touched, and groups only if they are of this boot. Nothing is killed by a
+//! Only runs whose lock is free are touched, and groups only if they are of this boot and of the cgroup tree that is
+//! in sight here. Nothing is killed by a
 //! stored number: cgroup.kill, or a pidfd of a process that carries the run's mark.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::record::{RunFile, State, abandoned, boot_id, write_run_file};
+use super::record::{RunFile, State, abandoned, boot_id, cgroup_root, write_run_file};
 use crate::kernel::cgroup;
 use crate::kernel::files::{self, Dir};
 use crate::kernel::process;
@@ -31,6 +32,7 @@ pub struct Interrupted {
 pub fn sweep() -> Vec<Interrupted> {
     abandoned()
         .into_iter()
+        .filter(|(_, file, _)| file.boot_id != boot_id() || file.cgroup_root == cgroup_root())
         .map(|(folder, file, lock)| {
             let other_boot = file.boot_id != boot_id();
             let swept = other_boot || sweep_one(&file);
