@@ -248,7 +248,7 @@ impl Group {
     }
 }
 
-/// Ends a child that can't be born.
+/// Ends a child that can't be born: its exec hangs, or it has no memory for it.
 ///
 /// Between clone and exec a child is no victim for the OOM killer (it may hold its parent's memory), so under a
 /// limit that is too small for exec it can spin at it for ever, and the spawner with it.
@@ -259,6 +259,13 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
+    /// Kills what is in the group, or will be born into it.
+    pub fn cut(&self) {
+        if let Some(Ok(group)) = self.v2.as_ref().map(Dir::open) {
+            let _ = cgroup::kill(&group);
+        }
+    }
+
     /// Kills what is in the group if its memory is full. Returns whether it did.
     pub fn cut_if_out_of_memory(&self) -> bool {
         let Some(Ok(group)) = self.v2.as_ref().map(Dir::open) else { return false };

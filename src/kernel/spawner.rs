@@ -1,11 +1,11 @@
-//! The one thread that spawns, alive for the whole run.
+//! The thread that spawns, alive for the whole run. A second one comes only where the first is held up.
 //!
 //! PDEATHSIG follows the thread that cloned, so children of a pool's thread would die with its keep-alive. And
 //! a clone into a frozen group waits until that is thawed: the loop that would thaw it must not wait with it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use super::KernelError;
 use super::files::Dir;
@@ -43,12 +43,24 @@ pub struct Order {
 /// What became of an order; the groups come back with it.
 pub type Answer = (Group, Result<Child, SpawnFailure>);
 
+/// Threads that may be held up by execs that hang, and one that is not.
+const MOST_THREADS: usize = 8;
+
 type Errand = (Order, Box<dyn FnOnce(Answer) + Send>);
 
-/// The thread's end for those who want children.
+/// The threads' end for those who want children.
 #[derive(Debug, Clone)]
 pub struct Spawner {
     orders: mpsc::Sender<Errand>,
+    threads: Arc<Threads>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    inbox: Arc<Mutex<mpsc::Receiver<Errand>>>,
+    count: AtomicUsize,
+    drop_capabilities: bool,
+    ignored: IgnoredSignals,
 }
 
 impl Spawner {
@@ -59,31 +71,41 @@ impl Spawner {
     /// [`KernelError::Call`] without memory, or if capabilities can't be dropped.
     pub fn start(drop_capabilities: bool) -> Result<Spawner, KernelError> {
         let (orders, inbox) = mpsc::channel::<Errand>();
+        let threads = Threads {
+            inbox: Arc::new(Mutex::new(inbox)),
+            count: AtomicUsize::new(0),
+            drop_capabilities,
+            ignored: IgnoredSignals::read(),
+        };
+        threads.add()?;
+        Ok(Spawner { orders, threads: Arc::new(threads) })
+    }
+
+    /// Asks for a child; `answer` is called on the spawner's thread once it has exec'd or failed.
+    pub fn order(&self, order: Order, answer: impl FnOnce(Answer) + Send + 'static) {
+        // A thread lives as long as a sender does, so the order always arrives.
+        let _ = self.orders.send((order, Box::new(answer)));
+    }
+
+    /// Adds a thread, where one is held up by an exec that hangs: the others' children need not wait for it.
+    pub fn help(&self) {
+        if self.threads.count.load(Ordering::Relaxed) < MOST_THREADS {
+            // Without one it is as slow as before.
+            let _ = self.threads.add();
+        }
+    }
+}
+
+impl Threads {
+    fn add(&self) -> Result<(), KernelError> {
+        let (inbox, ignored, drop_capabilities) = (self.inbox.clone(), self.ignored, self.drop_capabilities);
         let (ready, started) = mpsc::channel();
-        let ignored = IgnoredSignals::read();
-        let body = move || {
-            // Who has no capabilities can't drop any; that exec gives none is all there is to see to.
-            let has_none = caps::read(None, caps::CapSet::Effective).is_ok_and(|set| set.is_empty());
-            let must_stay_without = drop_capabilities && has_none;
-            let mut stack = match prepare(drop_capabilities && !has_none) {
-                Ok(stack) => {
-                    let _ = ready.send(Ok(()));
-                    stack
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-            };
-            for (mut order, answer) in inbox {
-                order.no_new_privs |= must_stay_without;
-                let result = carry_out(&order, ignored, &mut stack);
-                // Our ends of its streams are closed before anyone waits for an end of file on them.
-                let Order { group, stdio, .. } = order;
-                drop(stdio);
-                answer((group, result));
+        let body = move || match Hands::ready(drop_capabilities) {
+            Ok(hands) => {
+                let _ = ready.send(Ok(()));
+                hands.work(&inbox, ignored);
             }
-            // The channel is closed at the end of the run; until then the thread, and so its children, live.
+            Err(error) => drop(ready.send(Err(error))),
         };
         let source = |source| KernelError::Call { what: "start the spawner thread", source };
         std::thread::Builder::new()
@@ -92,24 +114,43 @@ impl Spawner {
             .spawn(body)
             .map_err(source)?;
         started.recv().map_err(|_| source(std::io::Error::other("it ended at once")))??;
-        Ok(Spawner { orders })
-    }
-
-    /// Asks for a child; `answer` is called on the spawner's thread once it has exec'd or failed.
-    pub fn order(&self, order: Order, answer: impl FnOnce(Answer) + Send + 'static) {
-        // The thread lives as long as a sender does, so the order always arrives.
-        let _ = self.orders.send((order, Box::new(answer)));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 
-fn prepare(drop_capabilities: bool) -> Result<Stack, KernelError> {
-    if drop_capabilities {
-        caps::clear(None, caps::CapSet::Bounding).map_err(|error| KernelError::Call {
-            what: "drop the jobs' capabilities (capabilities: drop in the profile)",
-            source: std::io::Error::other(error.to_string()),
-        })?;
+/// What a thread has for its work.
+struct Hands {
+    stack: Stack,
+    must_stay_without_capabilities: bool,
+}
+
+impl Hands {
+    fn ready(drop_capabilities: bool) -> Result<Hands, KernelError> {
+        // Who has no capabilities can't drop any; that exec gives none is all there is to see to.
+        let has_none = caps::read(None, caps::CapSet::Effective).is_ok_and(|set| set.is_empty());
+        if drop_capabilities && !has_none {
+            caps::clear(None, caps::CapSet::Bounding).map_err(|error| KernelError::Call {
+                what: "drop the jobs' capabilities (capabilities: drop in the profile)",
+                source: std::io::Error::other(error.to_string()),
+            })?;
+        }
+        Ok(Hands { stack: Stack::new()?, must_stay_without_capabilities: drop_capabilities && has_none })
     }
-    Stack::new()
+
+    /// Until the channel is closed at the end of the run; so long the thread, and so its children, live.
+    fn work(mut self, inbox: &Mutex<mpsc::Receiver<Errand>>, ignored: IgnoredSignals) {
+        loop {
+            let next = inbox.lock().unwrap_or_else(|poison| poison.into_inner()).recv();
+            let Ok((mut order, answer)) = next else { return };
+            order.no_new_privs |= self.must_stay_without_capabilities;
+            let result = carry_out(&order, ignored, &mut self.stack);
+            // Our ends of its streams are closed before anyone waits for an end of file on them.
+            let Order { group, stdio, .. } = order;
+            drop(stdio);
+            answer((group, result));
+        }
+    }
 }
 
 fn carry_out(order: &Order, ignored: IgnoredSignals, stack: &mut Stack) -> Result<Child, SpawnFailure> {

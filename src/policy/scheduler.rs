@@ -39,7 +39,7 @@ pub struct Settings {
 pub enum Input {
     /// The run may begin.
     Begin,
-    /// An attempt's process has exec'd; its time runs from now.
+    /// An attempt's process has exec'd; its time runs anew from now.
     Started(AttemptId),
     /// An attempt has ended, and its groups are empty.
     Ended(Box<End>),
@@ -135,7 +135,7 @@ struct Running {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Starting,
+    Starting { deadline: Option<Duration> },
     Running { deadline: Option<Duration> },
     Stopping { why: Ended, kill_at: Duration },
     Killed { why: Ended },
@@ -145,7 +145,7 @@ impl Phase {
     fn ended_by_us(self) -> Option<Ended> {
         match self {
             Phase::Stopping { why, .. } | Phase::Killed { why } => Some(why),
-            Phase::Starting | Phase::Running { .. } => None,
+            Phase::Starting { .. } | Phase::Running { .. } => None,
         }
     }
 }
@@ -176,9 +176,9 @@ impl Scheduler {
     /// When to call `step` with [`Input::Tick`] if nothing happens before.
     pub fn next_deadline(&self) -> Option<Duration> {
         let deadlines = self.running.iter().filter_map(|running| match running.phase {
-            Phase::Running { deadline } => deadline,
+            Phase::Starting { deadline } | Phase::Running { deadline } => deadline,
             Phase::Stopping { kill_at, .. } => Some(kill_at),
-            Phase::Starting | Phase::Killed { .. } => None,
+            Phase::Killed { .. } => None,
         });
         deadlines.min()
     }
@@ -195,7 +195,7 @@ impl Scheduler {
             Input::KillAll => self.kill_all(&mut effects),
         }
         self.expire(now, &mut effects);
-        self.start(&mut effects);
+        self.start(now, &mut effects);
         self.prepare(&mut effects);
         // After the starts: what begins now need not wait for the report of what has ended.
         effects.extend(judged);
@@ -211,7 +211,7 @@ impl Scheduler {
         let grace = self.settings.grace;
         let Some(running) = self.find(id) else { return };
         match running.phase {
-            Phase::Starting => {
+            Phase::Starting { .. } => {
                 running.phase = Phase::Running { deadline: timeout.map(|timeout| now + timeout) }
             }
             // The order to stop came while it was being born, so its signal met nobody.
@@ -296,6 +296,11 @@ impl Scheduler {
         for running in &mut self.running {
             let id = running.waiting.id;
             match running.phase {
+                // An exec that hangs (a dead file system, a lease) hears no signal but the last.
+                Phase::Starting { deadline: Some(deadline) } if deadline <= now => {
+                    running.phase = Phase::Killed { why: Ended::Timeout };
+                    effects.push(Effect::Kill(id));
+                }
                 Phase::Running { deadline: Some(deadline) } if deadline <= now => {
                     running.phase = Phase::Stopping { why: Ended::Timeout, kill_at };
                     effects.push(Effect::Signal(id, SIGTERM));
@@ -309,7 +314,7 @@ impl Scheduler {
         }
     }
 
-    fn start(&mut self, effects: &mut Vec<Effect>) {
+    fn start(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         while let Some(next) = self.queue.front().copied() {
             let someone_alone = self.running.iter().any(|running| running.waiting.alone());
             let must_wait = someone_alone || (next.alone() && !self.running.is_empty());
@@ -321,7 +326,13 @@ impl Scheduler {
             self.prepared.remove(&next.id);
             let had_company = !self.running.is_empty();
             self.running.iter_mut().for_each(|other| other.had_company = true);
-            self.running.push(Running { waiting: next, slot, phase: Phase::Starting, had_company });
+            let deadline = self.timeouts[next.id.job.0 as usize].map(|timeout| now + timeout);
+            self.running.push(Running {
+                waiting: next,
+                slot,
+                phase: Phase::Starting { deadline },
+                had_company,
+            });
             effects.push(Effect::Start(Attempt { id: next.id, slot }));
         }
     }

@@ -100,18 +100,24 @@ pub(super) async fn supervise(
         }
     };
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
-    shared.live.starting.set(shared.live.starting.get() + 1);
-    let lifeline = group.lifeline();
+    shared.live.begin(attempt.id, group.lifeline());
     let spawn = shared.spawn(program, stdio, group);
     tokio::pin!(spawn);
-    let mut stillborn = false;
+    let (mut stillborn, mut helped) = (false, false);
     let answer = loop {
         tokio::select! {
             answer = &mut spawn => break answer,
-            () = tokio::time::sleep(STUCK_SPAWN) => stillborn |= lifeline.cut_if_out_of_memory(),
+            () = tokio::time::sleep(STUCK_SPAWN) => {
+                stillborn |= shared.live.cut_if_out_of_memory(attempt.id);
+                // Others need not wait for what holds up this one.
+                if !stillborn && !helped {
+                    shared.spawner.help();
+                    helped = true;
+                }
+            }
         }
     };
-    shared.live.starting.set(shared.live.starting.get() - 1);
+    shared.live.began(attempt.id);
     let (group, child) = match answer {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
@@ -132,12 +138,19 @@ pub(super) async fn supervise(
     shared.live.insert(attempt.id, live.clone());
     let _ = shared.news.send(News::Started(attempt));
 
-    let end = wait(&live, &child, output.as_mut()).await;
+    let mut end = wait(&live, &child, output.as_mut()).await;
     let wall = shared.clock.now() - began;
-    live.reaped.set(true);
     let killed = live.samples.borrow().over.is_some();
-    let left =
-        if settle::is_clean(&live) { Leftovers::default() } else { shared.settle(&live, killed).await };
+    let mut left = Leftovers::default();
+    if let Ok(None) = end {
+        // A tracer is told of its end before we are, and may sit on it: with the rest gone it is ours.
+        left = shared.settle(&live, killed).await;
+        end = reap(&child).await;
+    }
+    live.reaped.set(true);
+    if !settle::is_clean(&live) {
+        left.add(shared.settle(&live, killed || left.count > 0).await);
+    }
     // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
     let output = output.map(|mut output| {
         output.drain();
@@ -145,8 +158,8 @@ pub(super) async fn supervise(
     });
 
     let (exit, cpu_time) = match end {
-        Ok((exit, cpu_time)) => (Some(exit), Some(cpu_time)),
-        Err(_) => (None, None),
+        Ok(Some((exit, cpu_time))) => (Some(exit), Some(cpu_time)),
+        Ok(None) | Err(_) => (None, None),
     };
     let evidence = shared.evidence(&live, left, cpu_time);
     shared.live.remove(attempt.id);
@@ -307,12 +320,13 @@ fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> io::Result<usize> {
     })
 }
 
-/// Waits for the first process, reading what is written and heeding OOM notices meanwhile.
+/// Waits for the first process, reading what is written and heeding OOM notices meanwhile. `None`: it has ended, and
+/// a tracer that it has lets nobody else know how.
 async fn wait(
     live: &Rc<Live>,
     child: &Child,
     mut output: Option<&mut Output>,
-) -> Result<(Exit, Duration), KernelError> {
+) -> Result<Option<(Exit, Duration)>, KernelError> {
     let lost = |source| KernelError::Call { what: "wait for a child", source };
     let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
     let (oom, given_up) = (heed_oom(live), give_up(live));
@@ -320,16 +334,25 @@ async fn wait(
     loop {
         tokio::select! {
             ready = ended.readable() => {
-                let mut ready = ready.map_err(lost)?;
-                match pidfd::try_wait(&child.pidfd)? {
-                    Some(end) => return Ok(end),
-                    None => ready.clear_ready(),
-                }
+                drop(ready.map_err(lost)?);
+                return pidfd::try_wait(&child.pidfd);
             }
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
             () = read(&mut output) => {}
         }
+    }
+}
+
+/// How a process ended that has, once its tracer is gone.
+async fn reap(child: &Child) -> Result<Option<(Exit, Duration)>, KernelError> {
+    let begin = std::time::Instant::now();
+    loop {
+        let end = pidfd::try_wait(&child.pidfd)?;
+        if end.is_some() || begin.elapsed() > KILL_PATIENCE {
+            return Ok(end);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

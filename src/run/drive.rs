@@ -197,11 +197,7 @@ impl Drive {
                         live.signal(signal);
                     }
                 }
-                Effect::Kill(id) => {
-                    if let Some(live) = self.shared.live.get(id) {
-                        live.kill(&self.shared.live.known());
-                    }
-                }
+                Effect::Kill(id) => self.shared.live.kill(id),
                 Effect::Judged(_, judgement, verdict) => {
                     if let Some(ended) = self.ended.take() {
                         let finished = self.finished_attempt(*ended, judgement, verdict);
@@ -264,7 +260,7 @@ impl Drive {
 
     fn reap_orphans(&self) {
         // Only while no spawn is under way is every child of ours either known or an orphan.
-        if self.shared.plan.ground.v2().is_none() && self.shared.live.starting.get() == 0 {
+        if self.shared.plan.ground.v2().is_none() && !self.shared.live.is_starting() {
             tree::reap(&self.shared.live.known());
         }
     }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tokio::sync::Notify;
 
 use crate::kernel::cgroup;
-use crate::kernel::group::Group;
+use crate::kernel::group::{Group, Lifeline};
 use crate::kernel::process;
 use crate::kernel::tree::{self, Mark};
 use crate::model::{AttemptId, Bytes, LimitName};
@@ -50,7 +50,7 @@ pub struct Samples {
 pub struct LiveSet {
     attempts: RefCell<BTreeMap<AttemptId, Rc<Live>>>,
     /// Spawns under way: children that are not in the set yet.
-    pub starting: Cell<usize>,
+    starting: RefCell<BTreeMap<AttemptId, Lifeline>>,
     /// Our child that is no job's.
     guardian: u32,
 }
@@ -59,6 +59,35 @@ impl LiveSet {
     /// An empty one.
     pub fn new(guardian: u32) -> LiveSet {
         LiveSet { guardian, ..LiveSet::default() }
+    }
+
+    /// Notes that an attempt is on its way into the set.
+    pub fn begin(&self, id: AttemptId, lifeline: Lifeline) {
+        self.starting.borrow_mut().insert(id, lifeline);
+    }
+
+    /// Notes that it has come, or never will.
+    pub fn began(&self, id: AttemptId) {
+        self.starting.borrow_mut().remove(&id);
+    }
+
+    /// Whether a spawn is under way.
+    pub fn is_starting(&self) -> bool {
+        !self.starting.borrow().is_empty()
+    }
+
+    /// Kills all of an attempt, also one that is still being born.
+    pub fn kill(&self, id: AttemptId) {
+        match (self.get(id), self.starting.borrow().get(&id)) {
+            (Some(live), _) => live.kill(&self.known()),
+            (None, Some(lifeline)) => lifeline.cut(),
+            (None, None) => {}
+        }
+    }
+
+    /// Kills one that can't be born for want of memory. Returns whether it did.
+    pub fn cut_if_out_of_memory(&self, id: AttemptId) -> bool {
+        self.starting.borrow().get(&id).is_some_and(Lifeline::cut_if_out_of_memory)
     }
 
     /// Takes in an attempt whose process has exec'd.

@@ -16,7 +16,7 @@ pub fn is_needed(isolation: &Isolation) -> bool {
 pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
     loop {
         let known = live.known();
-        if live.starting.get() == 0 {
+        if !live.is_starting() {
             tree::reap(&known);
         }
         let orphans = tree::orphans(&known);

@@ -25,6 +25,15 @@ pub struct Leftovers {
     pub unkillable: bool,
 }
 
+impl Leftovers {
+    /// Those that were found later, too.
+    pub fn add(&mut self, later: Leftovers) {
+        self.count += later.count;
+        self.processes.extend(later.processes);
+        self.unkillable |= later.unkillable;
+    }
+}
+
 /// Whether nothing is left of an attempt in a cgroup: one read, for the common case.
 pub fn is_clean(live: &Live) -> bool {
     live.group.v2().is_some_and(|dir| matches!(cgroup::populated(dir), Ok(false)))
