@@ -121,7 +121,7 @@ fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
 
 #[test]
 fn bad_options_are_refused_with_what_is_expected() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
         (&["-j", "0", "--", "touch", "ran"], "at least 1"),
         (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
@@ -234,6 +234,141 @@ fn groups_that_serve_again_are_as_new() {
     if let Ok(found) = fs::read_to_string(scene.path("found")) {
         assert!(found.lines().all(|limit| limit == "40"), "a limit that another had lifted: {found}");
     }
+}
+
+/// Crash handlers and debuggers attach like this; as long as the tracer lives, nobody else is told of the end.
+const TRACED: &str = r#"
+import ctypes, os, time
+libc, (r, w) = ctypes.CDLL(None), os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    libc.ptrace(0x4206, os.getppid(), 0, 0)  # PTRACE_SEIZE
+    os.write(w, b"x")
+    time.sleep(60)
+os.read(r, 1)
+os._exit(7)
+"#;
+
+#[test]
+fn a_tracer_that_outlives_its_tracee_is_a_leftover() {
+    let begin = Instant::now();
+    let ran = Scene::new().run(&["--", "python3", "-c", TRACED]);
+    assert_eq!(ran.code, 7, "{}", ran.err);
+    assert!(ran.err.contains("left 1 process behind"), "{}", ran.err);
+    assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+/// Holds a write lease, so that an exec of the file waits.
+const LEASE: &str = r#"
+import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open("held", os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+open("ready", "w").close()
+time.sleep(40)
+"#;
+
+#[test]
+fn an_exec_that_hangs_runs_out_of_time_and_holds_up_nobody() {
+    let scene = Scene::new().file("jobs", b"./held\ntrue\ntrue\n");
+    fs::copy("/bin/true", scene.path("held")).unwrap();
+    let mut holder =
+        Command::new("python3").args(["-c", LEASE]).current_dir(scene.folder.path()).spawn().unwrap();
+    wait_until("the lease is held", || scene.path("ready").exists());
+    let ran =
+        scene.run(&["--timeout", "4s", "-j2", "--no-fail-fast", "--jobs-from", "jobs", "--json", "events"]);
+    let events = scene.events("events");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(ran.code, 100, "{}", ran.err);
+    let of = |number: usize, what: &str| events[number][what].as_str().unwrap().to_owned();
+    assert_eq!(
+        (of(1, "outcome"), of(2, "outcome"), of(3, "outcome")),
+        ("exited".into(), "exited".into(), "timeout".into())
+    );
+    assert!(events[2]["wall_ms"].as_f64().unwrap() < 3000.0, "held up: {}", events[2]);
+}
+
+#[test]
+fn a_leftover_whose_name_is_no_text_is_killed_and_counted() {
+    // Named by its file, cut by the kernel in the middle of a letter.
+    let scene = Scene::new();
+    fs::copy("/bin/sleep", scene.path("aaaaaaaaaaaaaaü")).unwrap();
+    let ran = scene.run(&["--json", "events", "--", "sh", "-c", "setsid ./aaaaaaaaaaaaaaü 90 & sleep 0.2"]);
+    assert_eq!(scene.events("events")[1]["leaked"], 1, "{}", ran.err);
+}
+
+#[test]
+fn a_job_that_needs_more_than_the_budget_is_out_of_memory_and_not_tried_again() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path(".sandtest")).unwrap();
+    fs::write(scene.path(".sandtest/small.yaml"), "budget: {memory_max: 100M}\njob: {memory_max: max}\n")
+        .unwrap();
+    let hog = ["-p", "small", "--json", "events", "--", "python3", "-c", "x = bytearray(300 << 20)"];
+    let ran = scene.run(&hog);
+    let events = scene.events("events");
+    if !matches!(events[0]["isolation"].as_str(), Some("hybrid" | "cgroup")) {
+        return;
+    }
+    assert_eq!((ran.code, events[1]["outcome"].as_str()), (137, Some("oom")), "{}", ran.err);
+    assert!(ran.err.contains("budget of all jobs together, 100 MiB"), "{}", ran.err);
+}
+
+#[test]
+fn a_job_whose_neighbour_fills_the_budget_runs_again_alone_and_passes() {
+    // Each fits below the budget, both together do not; the first waits until the second has its share.
+    let job = |name: &str| {
+        format!(
+            "python3 -c 'import os, time; x = bytearray(70 << 20); open(\"{name}\", \"w\"); time.sleep(1.5)'\n"
+        )
+    };
+    let scene = Scene::new().file("jobs", (job("a") + &job("b")).as_bytes());
+    fs::create_dir_all(scene.path(".sandtest")).unwrap();
+    fs::write(scene.path(".sandtest/small.yaml"), "budget: {memory_max: 128M}\njob: {memory_max: 120M}\n")
+        .unwrap();
+    let ran = scene.run(&["-p", "small", "-j2", "--jobs-from", "jobs", "--json", "events"]);
+    let events = scene.events("events");
+    if !matches!(events[0]["isolation"].as_str(), Some("hybrid" | "cgroup")) {
+        return;
+    }
+    let last = events.last().unwrap();
+    assert_eq!((ran.code, last["passed"].as_u64()), (0, Some(2)), "{}", ran.err);
+    assert!(last["evictions"].as_u64().unwrap() >= 1, "{}", ran.err);
+}
+
+#[test]
+fn isolation_required_runs_only_where_the_kernel_holds_every_limit() {
+    let scene = Scene::new();
+    let doctor = Command::new(env!("CARGO_BIN_EXE_sandtest")).args(["doctor", "--json"]).output().unwrap();
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let limits = doctor["limits"].as_array().unwrap();
+    let all_held = limits.iter().all(|limit| limit["enforcement"] == "kernel");
+    let ran = scene.run(&["--isolation", "required", "--cpus", "0.5", "--", "touch", "ran"]);
+    assert_eq!(
+        (ran.code, scene.path("ran").exists()),
+        if all_held { (0, true) } else { (125, false) },
+        "{}",
+        ran.err
+    );
+    let bare = scene.run(&["--isolation", "off", "--json", "events", "--", "true"]);
+    assert_eq!((bare.code, scene.events("events")[0]["isolation"].as_str()), (0, Some("off")));
+}
+
+#[test]
+fn a_job_is_told_who_it_is_and_starts_as_its_profile_says() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path(".sandtest")).unwrap();
+    let profile = "job: {nofile: 77, oom_score_adj: 901, no_new_privs: true}\n";
+    fs::write(scene.path(".sandtest/strict.yaml"), profile).unwrap();
+    let shown = "env; ulimit -Sn; cat /proc/self/oom_score_adj; grep -E '^(NoNewPrivs|SigBlk|SigIgn)' /proc/self/status; ls /proc/self/fd";
+    let ran = scene.run(&["-p", "strict", "--", "bash", "-c", shown]);
+    let has = |line: &str| assert!(ran.out.lines().any(|found| found == line), "{line}: {}", ran.out);
+    ["SANDTEST_ATTEMPT=1", "SANDTEST_SLOT=0", "77", "901", "NoNewPrivs:\t1"]
+        .iter()
+        .for_each(|line| has(line));
+    has("SigBlk:\t0000000000000000");
+    assert!(ran.out.contains("SANDTEST_RUN=") && ran.out.contains("SANDTEST_JOB=bash -c"), "{}", ran.out);
+    // Its three streams, and the folder that ls looks at.
+    assert!(ran.out.ends_with("\n0\n1\n2\n3\n"), "{}", ran.out);
 }
 
 #[test]

@@ -24,6 +24,9 @@ const CPU_PERIOD: u64 = 100_000;
 /// v1 writes "no limit" as the largest number of pages.
 const V1_UNLIMITED: u64 = i64::MAX as u64 / 4096 * 4096;
 
+/// Memory in the buffers of TCP sockets (cgroup-v1/memory.rst, 2.7.3).
+const V1_SOCKETS: &str = "memory.kmem.tcp.limit_in_bytes";
+
 /// Which generation of files a controller's directory has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -115,6 +118,13 @@ pub fn set_memory(
         check(group, max_file, max)
     };
     let max = max.map(set).transpose()?;
+    if let (Version::V1, Some(max)) = (version, max)
+        && group.has(V1_SOCKETS)
+    {
+        // v2 counts the buffers of sockets as memory; v1 leaves them to the whole machine unless they have a limit.
+        group.write(V1_SOCKETS, &max.0.to_string())?;
+        check(group, V1_SOCKETS, max)?;
+    }
     // v1 counts memory and swap together, and wants memory lowered first; without that it can't tell them apart.
     let offset = match (version, max) {
         (Version::V2, _) => Bytes(0),

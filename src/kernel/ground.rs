@@ -35,7 +35,7 @@ pub enum Ground {
         controllers: Controllers,
     },
     /// v1 controllers with a v2 twin.
-    Hybrid(Hybrid),
+    Hybrid(Box<Hybrid>),
     /// The v2 twin alone.
     Twin {
         /// The run's group.
@@ -113,7 +113,7 @@ impl Ground {
             let budget_cpu = with_quota.map(|cpu| cpu.open_for_writing("tasks")).transpose()?;
             let oom = OomCounter::arm(&memory)?;
             let (pids, cpu) = (Reused::below(pids), cpu.map(Reused::below));
-            Ok((Ground::Hybrid(Hybrid { v2, memory, pids, cpu, budget_cpu, oom }), limits))
+            Ok((Ground::Hybrid(Box::new(Hybrid { v2, memory, pids, cpu, budget_cpu, oom })), limits))
         };
         let built = build();
         if built.is_err() {
