@@ -211,7 +211,12 @@ fn end(charge: &Charge) {
             let _ = cgroup::kill(&run);
             let _ = cgroup::wait_empty(&run, PATIENCE);
             for path in &charge.groups {
-                let _ = files::remove_group(path);
+                if files::remove_group(path).is_err() {
+                    // The one in which we sit ourselves, where that is not the root's: the next start removes it.
+                    let parent = path.parent().map(Dir::open);
+                    let _ = parent.map(|parent| parent.and_then(|parent| parent.write("cgroup.procs", "0")));
+                    let _ = files::remove_group(path);
+                }
             }
         }
         Some(Err(_)) => {}
