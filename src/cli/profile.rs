@@ -53,7 +53,7 @@ pub fn run(command: &ProfileCommand) -> u8 {
             0
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "{error}");
+            let _ = writeln!(std::io::stderr().lock(), "sandtest: {error}");
             OWN_FAILURE
         }
     }

@@ -3,6 +3,7 @@
 //! A single command whose limits the kernel holds is passed through without a word, as by any good wrapper.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use super::Reporter;
 use super::paragraph::{explain, not_held, short, signal_name};
@@ -32,9 +33,33 @@ pub struct TerminalReporter<W> {
     failures: Vec<String>,
 }
 
-impl TerminalReporter<io::Stderr> {
+/// Standard error, even if a job that shares it has made it non-blocking and full.
+pub struct PatientStderr(io::Stderr);
+
+/// A reader that takes nothing for so long is not waited for any more.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Write for PatientStderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begin = Instant::now();
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl TerminalReporter<PatientStderr> {
     /// On standard error, as it is.
-    pub fn on_stderr(profile: &Profile) -> TerminalReporter<io::Stderr> {
+    pub fn on_stderr(profile: &Profile) -> TerminalReporter<PatientStderr> {
         let stderr = io::stderr();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -44,7 +69,7 @@ impl TerminalReporter<io::Stderr> {
             colour: terminal && !dumb && !set("NO_COLOR"),
             width: terminal.then(|| usize::from(console::Term::stderr().size().1)),
         };
-        TerminalReporter::new(stderr, look, profile)
+        TerminalReporter::new(PatientStderr(stderr), look, profile)
     }
 }
 

@@ -140,6 +140,9 @@ fn search(name: &OsStr, folders: &[PathBuf]) -> Result<PathBuf, SpawnError> {
             Ok(_) => executable(path).map(|()| path.to_owned()),
         };
     }
+    if name.is_empty() {
+        return Err(not_found("the command is empty".into()));
+    }
     let mut refused = None;
     for folder in folders {
         // An empty part of PATH is the working directory.
@@ -152,7 +155,14 @@ fn search(name: &OsStr, folders: &[PathBuf]) -> Result<PathBuf, SpawnError> {
             Err(_) => continue,
         }
     }
-    Err(refused.unwrap_or_else(|| not_found(format!("{shown} was not found in PATH"))))
+    let hint = match name.as_bytes() {
+        name if name.contains(&b'=') => " (no shell sets variables here: env NAME=value command)",
+        name if name.contains(&b' ') => {
+            " (it is looked up whole, with its spaces: sh -c '...' for a command line)"
+        }
+        _ => "",
+    };
+    Err(refused.unwrap_or_else(|| not_found(format!("{shown} was not found in PATH{hint}"))))
 }
 
 fn executable(path: &Path) -> Result<(), SpawnError> {

@@ -4,6 +4,9 @@ use crate::model::Command;
 
 use super::Draft;
 
+/// What joins and redirects commands in a shell.
+const SHELL_WORDS: [&str; 9] = ["|", "||", "&&", "&", ";", "<", ">", ">>", "2>"];
+
 /// A line that is no command.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
@@ -34,6 +37,20 @@ pub enum ListError {
         name: String,
         /// 1-based.
         line: usize,
+        /// The line.
+        text: String,
+    },
+    /// A word that only a shell would understand: as an argument it makes a job that does something else, and passes.
+    #[error(
+        "{name}:{line}: no shell reads this, so `{word}` would be an argument like any other\n  {text}\nwrite sh -c '...' around the command, or quotes around {word}"
+    )]
+    ShellWord {
+        /// The list.
+        name: String,
+        /// 1-based.
+        line: usize,
+        /// The word.
+        word: String,
         /// The line.
         text: String,
     },
@@ -69,6 +86,10 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
     let Ok(words) = shell_words::split(text) else {
         return Err(ListError::OpenQuote { name, line, text: shown() });
     };
+    if let Some(word) = words.iter().find(|word| SHELL_WORDS.contains(&word.as_str()) && is_bare(text, word))
+    {
+        return Err(ListError::ShellWord { name, line, word: word.clone(), text: shown() });
+    }
     let mut words = words.into_iter().map(std::ffi::OsString::from);
     match words.next() {
         Some(program) if !program.is_empty() => {
@@ -76,6 +97,15 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
         }
         _ => Err(ListError::EmptyProgram { name, line, text: shown() }),
     }
+}
+
+/// Whether `word` stands somewhere in the line without quotes.
+fn is_bare(text: &str, word: &str) -> bool {
+    // What takes its place stays a word of its own only there; inside of quotes it is a part of one.
+    const STAND_IN: &str = "\u{1}";
+    let marked: Vec<&str> =
+        text.split_whitespace().map(|bare| if bare == word { STAND_IN } else { bare }).collect();
+    shell_words::split(&marked.join(" ")).is_ok_and(|words| words.iter().any(|word| word == STAND_IN))
 }
 
 #[cfg(test)]
@@ -96,6 +126,8 @@ mod tests {
         assert!(error.starts_with("jobs:2:") && error.contains("echo 'open"), "{error}");
         assert!(parse("jobs", b"''\n").unwrap_err().to_string().contains("jobs:1"));
         assert!(parse("jobs", b"a\0b\n").is_err());
+        assert!(parse("jobs", b"false && true\n").unwrap_err().to_string().contains("sh -c"));
+        assert_eq!(parse("jobs", b"sh -c 'a | b' x '|'\nsh -c 'a && b'\n").unwrap().len(), 2);
         assert!(parse("jobs", b"true\n\xff\n").unwrap_err().to_string().contains("byte 5"));
     }
 
