@@ -354,6 +354,60 @@ fn isolation_required_runs_only_where_the_kernel_holds_every_limit() {
 }
 
 #[test]
+fn a_file_that_takes_no_events_is_told_of_once_and_stops_nothing() {
+    let ran = Scene::new().run(&["--json", "/dev/full", "--", "true"]);
+    assert_eq!((ran.code, ran.err.matches("/dev/full").count()), (0, 1), "{}", ran.err);
+}
+
+#[test]
+fn a_run_inside_of_a_run_has_its_verdicts_and_leaves_nothing() {
+    let sandtest = env!("CARGO_BIN_EXE_sandtest");
+    let scene = Scene::new();
+    let inner = format!(
+        "{sandtest} exec -- sh -c 'exit 7'; echo inner $?; {sandtest} exec --timeout 300ms -- sleep 9; echo inner $?"
+    );
+    let ran = scene.run(&["--json", "events", "--", "sh", "-c", &inner]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "inner 7\ninner 124\n"), "{}", ran.err);
+    let events = scene.events("events");
+    assert_eq!(
+        (events[1]["leaked"].as_u64(), events[1]["outcome"].as_str()),
+        (Some(0), Some("exited")),
+        "{events:?}"
+    );
+}
+
+/// Fills the buffers of connections that nobody reads from.
+const SOCKETS: &str = r#"
+import socket
+def held():
+    line = next(line for line in open("/proc/net/sockstat") if line.startswith("TCP"))
+    return int(line.split()[-1]) * 4096 >> 20
+before, server, ends = held(), socket.create_server(("127.0.0.1", 0)), []
+for _ in range(20):
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+    client.connect(server.getsockname())
+    ends += [client, server.accept()[0]]
+    ends[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+    client.setblocking(False)
+    try:
+        while client.send(b"x" * 65536): pass
+    except OSError: pass
+print(held() - before)
+"#;
+
+#[test]
+fn the_buffers_of_sockets_are_memory_too() {
+    let scene = Scene::new();
+    let ran = scene.run(&["--memory", "48M", "--json", "events", "--", "python3", "-c", SOCKETS]);
+    if matches!(scene.events("events")[0]["isolation"].as_str(), Some("hybrid" | "cgroup")) {
+        // Others on this machine have connections, too.
+        let held: i64 = ran.out.trim().parse().unwrap_or(0);
+        assert!(held < 100, "{held} MiB under a limit of 48: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_job_is_told_who_it_is_and_starts_as_its_profile_says() {
     let scene = Scene::new();
     fs::create_dir_all(scene.path(".sandtest")).unwrap();

@@ -26,7 +26,7 @@ pub struct Programs {
     /// The same without what a shard's own variables take the place of.
     environment_of_shards: Arc<[CString]>,
     search: Vec<PathBuf>,
-    found: HashMap<OsString, Result<PathBuf, SpawnError>>,
+    found: HashMap<OsString, PathBuf>,
 }
 
 impl Programs {
@@ -74,11 +74,12 @@ impl Programs {
 
     fn find(&mut self, name: &OsStr) -> Result<PathBuf, SpawnError> {
         if let Some(found) = self.found.get(name) {
-            return found.clone();
+            return Ok(found.clone());
         }
-        let found = search(name, &self.search);
+        // What is not there may be made by an earlier job.
+        let found = search(name, &self.search)?;
         self.found.insert(name.to_owned(), found.clone());
-        found
+        Ok(found)
     }
 }
 
