@@ -222,15 +222,10 @@ fn end(charge: &Charge) {
         Some(Err(_)) => {}
         None if !charge.run.is_empty() => {
             let mark = Mark::of_run(&RunId(charge.run.to_string_lossy().into_owned()));
-            let _ = tree::kill_all(|| process_of(&mark), PATIENCE);
+            let _ = tree::kill_all(|| tree::marked(&mark), PATIENCE);
         }
         None => {}
     }
-}
-
-fn process_of(mark: &Mark) -> Vec<u32> {
-    let me = std::process::id();
-    super::process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid) == Some(true)).collect()
 }
 
 #[cfg(test)]

@@ -58,7 +58,6 @@ pub fn children(pid: u32) -> Vec<u32> {
         match fs::read_to_string(thread.path().join("children")) {
             Ok(text) => found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
             // Without CONFIG_PROC_CHILDREN every process must be asked for its parent.
-            Err(_) if !fs::exists("/proc/self/task").unwrap_or(false) => return Vec::new(),
             Err(_) => {
                 let stats = process::all().into_iter().filter_map(Stat::read);
                 return stats.filter(|stat| stat.ppid == pid).map(|stat| stat.pid).collect();
@@ -80,6 +79,12 @@ pub fn with_descendants(roots: Vec<u32>) -> Vec<u32> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// All processes but this one that carry `mark`, whoever their parent is.
+pub fn marked(mark: &Mark) -> Vec<u32> {
+    let me = std::process::id();
+    process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid) == Some(true)).collect()
 }
 
 /// Our children that are orphans of attempts: none of `known`.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::record::{RunFile, State, abandoned, boot_id, cgroup_root, write_run_file};
 use crate::kernel::cgroup;
 use crate::kernel::files::{self, Dir};
-use crate::kernel::process;
 use crate::kernel::tree::{self, Mark};
 use crate::model::RunId;
 
@@ -51,11 +50,7 @@ pub fn sweep() -> Vec<Interrupted> {
 fn sweep_one(file: &RunFile) -> bool {
     let Some(first) = file.groups.first() else {
         let mark = Mark::of_run(&RunId(file.run.clone()));
-        let me = std::process::id();
-        let find = || {
-            process::all().into_iter().filter(|pid| *pid != me && mark.is_on(*pid) == Some(true)).collect()
-        };
-        return tree::kill_all(find, PATIENCE);
+        return tree::kill_all(|| tree::marked(&mark), PATIENCE);
     };
     if !file.groups.iter().all(|path| removable(path)) {
         return false;
