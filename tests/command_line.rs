@@ -429,7 +429,12 @@ fn a_job_is_told_who_it_is_and_starts_as_its_profile_says() {
 fn a_signal_to_sandtest_reaches_the_job_and_is_the_exit_code() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let scene = Scene::new();
-        let child = scene.start(&["--", "bash", "-c", "touch up; exec sleep 60"]);
+        // Whoever runs this in the background (nohup) has some of them ignored, and so would sandtest.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_sandtest"), "exec", "--", "bash", "-c"]);
+        command.arg("touch up; exec sleep 60").current_dir(scene.folder.path());
+        command.env("XDG_STATE_HOME", scene.path("state"));
+        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_until("the job is up", || scene.path("up").exists());
         kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         assert_eq!(Ran::of(child.wait_with_output().unwrap()).code, code);

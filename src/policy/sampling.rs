@@ -7,11 +7,12 @@ use crate::model::{Bytes, LimitName, Limits};
 
 /// Which limit a sample is over, if any.
 pub fn over(limits: &Limits, memory: Bytes, tasks: u64) -> Option<LimitName> {
-    if limits.memory_max.is_some_and(|max| memory > max) {
-        return Some(LimitName::MemoryMax);
+    // Equal is fine: the kernel, too, lets a group have as many as its limit. Asked first: a bomb of processes takes
+    // memory as well, and the kernel would have stopped it by their number.
+    if limits.pids_max.is_some_and(|max| tasks > max) {
+        return Some(LimitName::PidsMax);
     }
-    // Equal is fine: the kernel, too, lets a group have as many as its limit.
-    limits.pids_max.is_some_and(|max| tasks > max).then_some(LimitName::PidsMax)
+    limits.memory_max.is_some_and(|max| memory > max).then_some(LimitName::MemoryMax)
 }
 
 /// How long until the next look: not longer than the fastest hog needs for what is left. Half of the tasks is near.
@@ -37,6 +38,7 @@ mod tests {
         assert_eq!(over(&limits(100, 10), Bytes::mib(100), 10), None);
         assert_eq!(over(&limits(100, 10), Bytes::mib(101), 10), Some(LimitName::MemoryMax));
         assert_eq!(over(&limits(100, 10), Bytes::mib(1), 11), Some(LimitName::PidsMax));
+        assert_eq!(over(&limits(100, 10), Bytes::mib(101), 11), Some(LimitName::PidsMax));
         assert_eq!(over(&Limits::default(), Bytes::gib(100), 1 << 20), None);
     }
 

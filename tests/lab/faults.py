@@ -61,7 +61,7 @@ def alive(mark=MARK):
 def groups():
     """Groups of the runs started here, anywhere. A run's id ends in its process id; others may run beside us."""
     found = glob.glob("/sys/fs/cgroup/**/sandtest-*", recursive=True)
-    return [d for d in found if os.path.isdir(d) and int(d.rsplit("-", 1)[1]) in STARTED]
+    return [d for d in found if os.path.isdir(d) and int(re.search(r"-(\d+)(\.scope)?$", d)[1]) in STARTED]
 
 
 def eventually(what, holds, seconds=1.0):
