@@ -55,7 +55,7 @@ fn refusal(text: impl AsRef<[u8]>) -> String {
 }
 
 fn host(gib: u64, cpus: usize) -> ResolvedInputs {
-    ResolvedInputs { visible_memory: Bytes::gib(gib), cpus, pids_limit: None }
+    ResolvedInputs { visible_memory: Bytes::gib(gib), cpus, pids_limit: None, protected: Bytes(0) }
 }
 
 fn built_in(name: &str, host: &ResolvedInputs) -> Profile {
@@ -73,7 +73,10 @@ fn every_built_in_profile_gives_sensible_numbers_on_every_machine() {
     for (name, _) in BUILT_IN {
         for (mib, cpus) in [(64, 1), (512, 1), (1024, 1), (2048, 2), (8192, 4), (65536, 24), (1 << 21, 256)] {
             let visible_memory = Bytes::mib(mib);
-            let profile = built_in(name, &ResolvedInputs { visible_memory, cpus, pids_limit: Some(100) });
+            let profile = built_in(
+                name,
+                &ResolvedInputs { visible_memory, cpus, pids_limit: Some(100), protected: Bytes(0) },
+            );
             let at = format!("{name} on {mib} MiB");
             let budget = profile.budget.memory_max.unwrap();
             assert!(budget >= Bytes::mib(mib * 2 / 5), "{at}: budget {budget}");
@@ -209,11 +212,26 @@ fn sizes_are_taken_from_what_they_are_a_part_of() {
 
 #[test]
 fn no_job_may_have_more_than_the_budget_and_no_budget_more_than_there_is() {
-    let text = "budget: {memory_max: 100GiB, reserve: 30GiB}\njob: {memory_max: 50GiB}\n";
+    let text = "budget: {memory_max: 100GiB, reserve: 12GiB}\njob: {memory_max: 50GiB}\n";
     let profile = Scene::new().file("near/p.yaml", text).resolve("p");
-    assert_eq!(profile.reserve, Bytes::gib(8), "at most half of 16 GiB");
-    assert_eq!(profile.budget.memory_max, Some(Bytes::gib(8)));
-    assert_eq!(profile.job.limits.memory_max, Some(Bytes::gib(8)));
+    assert_eq!(profile.budget.memory_max, Some(Bytes::gib(4)));
+    assert_eq!(profile.job.limits.memory_max, Some(Bytes::gib(4)));
+    let refusal = Scene::new().file("near/p.yaml", "budget: {reserve: 16GiB}\n").refusal("p");
+    assert!(refusal.contains("p.yaml:1:19: a reserve of 16 GiB leaves nothing of the 16 GiB"), "{refusal}");
+}
+
+#[test]
+fn the_reserve_is_what_the_editor_uses_now() {
+    let native = load("native", &SearchPlaces::default()).unwrap();
+    let reserve = |visible: Bytes, protected: Bytes| {
+        resolve(&native, &ResolvedInputs { visible_memory: visible, protected, ..host(1, 8) })
+            .unwrap()
+            .reserve
+    };
+    assert_eq!(reserve(Bytes::gib(64), Bytes::gib(17)), Bytes(Bytes::gib(17).0 + Bytes::gib(64).0 * 3 / 100));
+    assert_eq!(reserve(Bytes::gib(64), Bytes::gib(60)), Bytes::gib(32), "half is for tests");
+    assert_eq!(reserve(Bytes::gib(64), Bytes(0)).0, Bytes::gib(64).0 / 5, "an editor may still be started");
+    assert_eq!(reserve(Bytes::gib(2), Bytes(0)), Bytes::gib(1));
 }
 
 // How mistakes are told.
@@ -334,7 +352,7 @@ fn a_value_says_what_was_expected() {
 #[test]
 fn a_contradiction_is_shown_where_it_was_written() {
     insta::assert_snapshot!(refusal("pressure:\n  orange: 30%\n"), @r#"
-    near/p.yaml:2:11: pressure.orange: 30% is above yellow, which is 15%; expected yellow, orange and red in falling order
+    near/p.yaml:2:11: pressure.orange: 30% is above yellow, which is 3%; expected yellow, orange and red in falling order
       2 |   orange: 30%
         |           ^
     "#);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError};
+use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
 use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
 use sandtest::model::{
@@ -32,8 +33,8 @@ fn profile() -> Profile {
             no_new_privs: false,
             drop_capabilities: false,
         },
-        jobs: Parallelism { min: 1, max: 4 },
-        pressure: PressureLines { yellow: 20.0, orange: 12.0, red: 8.0 },
+        jobs: Parallelism { min: 1, max: 4, idle_max: 4 },
+        pressure: PressureLines { yellow: 20.0, orange: 12.0, red: 8.0, stall: 40.0 },
         protect: Vec::new(),
         origins: BTreeMap::from([
             ("job.memory_max".into(), set_by(".sandtest/mine.yaml", 4, "64M")),
@@ -166,6 +167,14 @@ fn endings() -> Vec<AttemptFinished> {
             evidence: budget,
             ..passed(8, "neighbour")
         },
+        AttemptFinished {
+            outcome: Outcome::Evicted,
+            cause: Cause::Budget,
+            verdict: None,
+            exit: kill,
+            evidence: quiet.clone(),
+            ..passed(10, "made room")
+        },
         failed(
             9,
             "sampled hog",
@@ -180,6 +189,32 @@ fn endings() -> Vec<AttemptFinished> {
     ]
 }
 
+/// From green to red and back.
+fn decisions() -> Vec<Event> {
+    let decision = |at, action, state, job: Option<&str>| Event::Governor {
+        at: Duration::from_millis(at),
+        decision: Decision {
+            action,
+            attempt: job.map(|_| AttemptId { job: JobId(8), number: 1 }),
+            state,
+            signal: Signal::Memory,
+            value: 40 << 20,
+            line: 64 << 20,
+            left: Bytes::mib(40),
+            budget: Bytes::gib(8),
+            filling: Bytes::mib(400),
+            held: 5,
+        },
+        job: job.map(str::to_owned),
+    };
+    vec![
+        decision(1000, Action::Hold, State::Yellow, None),
+        decision(1200, Action::Freeze, State::Orange, Some("neighbour")),
+        decision(1210, Action::Evict, State::Red, Some("neighbour")),
+        decision(3000, Action::Release, State::Green, None),
+    ]
+}
+
 fn run_of_many(isolation: Isolation) -> Vec<Event> {
     let finished = RunFinished {
         passed: 2,
@@ -187,10 +222,23 @@ fn run_of_many(isolation: Isolation) -> Vec<Event> {
         evictions: 1,
         leaked: 1,
         wall: Duration::from_millis(4321),
+        governed: Some(Governed {
+            peak_concurrency: 6,
+            evictions: 1,
+            freezes: 2,
+            held: Duration::from_millis(2500),
+            least_left: Some(Bytes::mib(20)),
+            editor_memory_stall: None,
+        }),
         ..RunFinished::default()
     };
     let ends = endings().into_iter().map(|end| Event::AttemptFinished(Box::new(end)));
-    [started(isolation, false)].into_iter().chain(ends).chain([Event::RunFinished(finished)]).collect()
+    [started(isolation, false)]
+        .into_iter()
+        .chain(ends)
+        .chain(decisions())
+        .chain([Event::RunFinished(finished)])
+        .collect()
 }
 
 fn told(look: Look, events: &[Event]) -> String {

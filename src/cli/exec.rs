@@ -14,11 +14,12 @@ use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::event::Event;
-use crate::model::{Bytes, Isolation, Job, JobId, Profile, Tier};
-use crate::profile::values::{Cpu, Grace, Pids, Size, Timeout, option};
+use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
+use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
 use crate::report::json::JsonReporter;
 use crate::report::terminal::TerminalReporter;
+use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
 use crate::run::{Plan, Streams, sweep};
 use crate::source::{self, Draft};
@@ -46,6 +47,15 @@ pub struct ExecArgs {
     /// cpu.max of each job, such as 1.5 or 150%; `max` for none
     #[arg(long, value_name = "CPUS", value_parser = option::<Cpu>, help_heading = "What may be used")]
     cpus: Option<Cpu>,
+    /// Memory that is kept for the editor and everything else: a size, a percentage, or `auto`
+    #[arg(long, value_name = "SIZE", value_parser = option::<Reserve>, help_heading = "What may be used")]
+    reserve: Option<Reserve>,
+    /// Start nothing while memory, disk or the editor's processors are waited for longer than this, such as 40%
+    #[arg(long, value_name = "PERCENT", value_parser = option::<Percent>, help_heading = "What may be used")]
+    max_pressure: Option<Percent>,
+    /// Hold, freeze or evict jobs before memory runs out; `off` starts as many as there are slots
+    #[arg(long, value_name = "MODE", default_value = "on", help_heading = "What may be used")]
+    governor: Governing,
     /// Refuse to run without limits held by the kernel, run with what there is, or run bare
     #[arg(long, value_name = "MODE", default_value = "if-available", help_heading = "What may be used")]
     isolation: Mode,
@@ -70,6 +80,9 @@ pub struct ExecArgs {
     #[arg(long, value_name = "TIME", value_parser = option::<Grace>, help_heading = "When it ends")]
     grace: Option<Grace>,
 
+    /// Write all that the governor sees and decides to FILE, for sandtest replay
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    record: Option<PathBuf>,
     /// Write an event a line to FILE
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     json: Option<PathBuf>,
@@ -93,6 +106,15 @@ enum Mode {
     /// Run with what there is, and say so
     IfAvailable,
     /// Run bare
+    Off,
+}
+
+/// Whether anyone watches the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Governing {
+    /// Hold, freeze or evict jobs before memory runs out
+    On,
+    /// Start as many as there are slots
     Off,
 }
 
@@ -121,7 +143,8 @@ pub fn run(args: &ExecArgs) -> u8 {
 
 fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let drafts = drafts(args)?;
-    let mut profile = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
+    let settings = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
+    let mut profile = settings.profile.clone();
     // Some fifteen descriptors a job: 1024 would end at some 60 at once. The jobs keep what we were started with.
     let nofile = process::raise_nofile();
     profile.job.nofile = profile.job.nofile.or(nofile);
@@ -130,6 +153,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.json {
         reporters.add(JsonReporter::new(create(path)?), Some(path));
     }
+    let recording = args.record.as_deref().map(create).transpose()?;
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));
     }
@@ -149,10 +173,21 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
-    let parallel = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize).min(drafts.len()).max(1);
+    let governed = args.governor == Governing::On && args.isolation != Mode::Off;
+    let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
+    let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
+    let count = drafts.len();
     let plan = Plan {
         jobs: jobs(drafts, &profile),
-        parallel,
+        parallel: most.min(count).max(1),
+        outlook: governed.then(|| Outlook {
+            memory: settings.visible.visible_memory,
+            cpus: settings.visible.cpus,
+            usual_jobs: usual,
+            own_machine: settings.environment.owns_proc(),
+            editor: settings.protected.group.clone(),
+        }),
+        recording,
         fail_fast: !args.no_fail_fast,
         grace: profile.job.grace,
         streams: if pass_through { Streams::PassThrough } else { Streams::Capture(record.output_folder()) },
@@ -211,22 +246,38 @@ fn read_list(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn jobs(drafts: Vec<Draft>, profile: &Profile) -> Vec<Job> {
-    let names = source::names::names(&drafts);
-    let numbered = drafts.into_iter().zip(names).zip(0..);
+    let (names, groups) = (source::names::names(&drafts), source::groups::groups(&drafts));
+    let numbered = drafts.into_iter().zip(names).zip(groups).zip(0..);
     numbered
-        .map(|((draft, name), number)| Job {
+        .map(|(((draft, name), group), number)| Job {
             id: JobId(number),
             name,
             command: draft.command,
             shard: draft.shard,
-            limits: profile.job.limits,
+            limits: limits(draft.memory, profile),
             timeout: profile.job.timeout,
+            group,
+            memory: draft.memory,
+            restartable: draft.restartable,
         })
         .collect()
 }
 
+/// A job that was said to need more than its limit may have that: it is what it needs, and no mistake of its own.
+fn limits(declared: Option<Bytes>, profile: &Profile) -> Limits {
+    let limits = profile.job.limits;
+    let needed = declared.map(|bytes| Bytes(bytes.0.saturating_add(bytes.0 / 4)));
+    let most = |bytes: Bytes| profile.budget.memory_max.map_or(bytes, |budget| bytes.min(budget));
+    Limits {
+        memory_max: limits.memory_max.map(|max| needed.map_or(max, |needed| most(max.max(needed)))),
+        ..limits
+    }
+}
+
 fn overrides(args: &ExecArgs) -> Overrides {
     Overrides {
+        reserve: args.reserve,
+        stall: args.max_pressure,
         memory_max: args.memory,
         pids_max: args.pids,
         cpu_max: args.cpus,

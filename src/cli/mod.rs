@@ -2,6 +2,7 @@
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`doctor`]: what this environment allows, and how to get more
+//! - [`replay`]: ask the policy again what it decided
 //! - [`profile`]: list, show and check profiles
 //! - [`exit_code`]: what the codes mean
 //! - [`settings`]: the profile that is in force, command line included
@@ -10,6 +11,7 @@ pub mod doctor;
 pub mod exec;
 pub mod exit_code;
 pub mod profile;
+pub mod replay;
 pub mod settings;
 
 use clap::Parser;
@@ -30,6 +32,8 @@ enum Command {
     Exec(Box<exec::ExecArgs>),
     /// Tell what this environment allows, what is missing, and how to get it
     Doctor(doctor::DoctorArgs),
+    /// Step through a recorded run again and print what the governor decided
+    Replay(replay::ReplayArgs),
     /// List, show and check profiles
     Profile {
         /// What to do with them
@@ -51,6 +55,7 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Exec(args) => exec::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Profile { command } => profile::run(&command),
     }
 }

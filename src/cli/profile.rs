@@ -107,6 +107,7 @@ fn resolved(profile: &Profile, detection: Option<&Detection>) -> String {
     for (key, value) in [("yellow", pressure.yellow), ("orange", pressure.orange), ("red", pressure.red)] {
         page.line("pressure", key, format!("{value}%"));
     }
+    page.line("pressure", "stall", format!("{}%", pressure.stall));
     page.line("", "protect", format!("[{}]", profile.protect.join(", ")));
     page.text
 }
@@ -190,7 +191,11 @@ mod tests {
             std::fs::write(&path, resolved(&profile, None)).unwrap();
             let (again, _) = choose(path.to_str().unwrap(), &wsl2(), &SearchPlaces::default()).unwrap();
             assert_eq!(again.job.limits.pids_max, profile.job.limits.pids_max, "{name}");
-            assert_eq!((again.jobs, again.job.timeout), (profile.jobs, profile.job.timeout), "{name}");
+            assert_eq!(
+                (again.jobs.max, again.job.timeout),
+                (profile.jobs.max, profile.job.timeout),
+                "{name}"
+            );
         }
     }
 

@@ -66,6 +66,13 @@ impl Environment {
     }
 }
 
+impl Detection {
+    /// Whether `/proc` tells of this machine, and not of one that others share with us.
+    pub fn owns_proc(&self) -> bool {
+        !self.layers.contains(&Environment::Container)
+    }
+}
+
 impl std::fmt::Display for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -22,7 +22,7 @@ use super::files::{self, Dir};
 use super::oom::{self, OomCounter};
 use super::reused::{CpuGroup, PidsGroup, Reused};
 use super::{KernelError, cgroup};
-use crate::model::{Limits, RunId};
+use crate::model::{Bytes, Limits, RunId};
 
 /// The run's place in the cgroup trees.
 #[derive(Debug)]
@@ -166,6 +166,30 @@ impl Ground {
             cgroup::wait_empty(run, limit)?;
         }
         self.paths().iter().try_for_each(|path| files::remove_group(path))
+    }
+
+    /// The run's group that counts memory.
+    pub fn memory(&self) -> Option<(&Dir, Version)> {
+        match self {
+            Ground::Unified { run, controllers } => controllers.memory.then_some((run, Version::V2)),
+            Ground::Hybrid(hybrid) => Some((&hybrid.memory, Version::V1)),
+            Ground::Twin { .. } | Ground::Bare => None,
+        }
+    }
+
+    /// Sets what all jobs together may use: `memory.max`, with the same swap beside it as before. Raised or lowered,
+    /// but by its caller's care never below what is charged: then the kernel would have to kill.
+    ///
+    /// # Errors
+    /// [`KernelError::Write`].
+    pub fn set_cap(&self, cap: Bytes) -> Result<(), KernelError> {
+        match self {
+            Ground::Unified { run, controllers } if controllers.memory => {
+                run.write("memory.max", &cap.0.to_string())
+            }
+            Ground::Hybrid(hybrid) => controllers::move_v1_limit(&hybrid.memory, cap),
+            _ => Ok(()),
+        }
     }
 
     /// `pids.peak` and `pids.max` of the budget, where it has a limit.

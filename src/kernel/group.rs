@@ -12,6 +12,7 @@ use super::files::{self, Dir};
 use super::ground::{Ground, Hybrid};
 use super::oom::{self, OomCounter, OomNotice};
 use super::reused::{CpuGroup, PidsGroup};
+use super::sensors::JobSensors;
 use super::{KernelError, cgroup};
 use crate::model::{Cause, Evidence, Limits};
 
@@ -137,6 +138,18 @@ impl Group {
             _ => None,
         };
         [memory, pids, cpu].into_iter().flatten()
+    }
+
+    /// What tells its memory and processor time, held open.
+    pub fn sensors(&self) -> JobSensors {
+        let memory = match (&self.memory, &self.v2, &*self.ground) {
+            (Some(memory), _, _) => Some((&memory.dir, Version::V1)),
+            (None, Some(dir), Ground::Unified { controllers, .. }) if controllers.memory => {
+                Some((dir, Version::V2))
+            }
+            _ => None,
+        };
+        JobSensors::open(memory, self.v2.as_ref())
     }
 
     /// What is in force, as read back.

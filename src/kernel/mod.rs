@@ -10,6 +10,7 @@
 //! - [`ground`]: the run's group, on either kind of host
 //! - [`group`]: an attempt's groups below it; [`reused`]: those that may have served before
 //! - [`keeper`]: the one thread that makes and removes the attempts' groups
+//! - [`sensors`]: how much memory is left, and who is kept waiting
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
 //! - [`spawner`]: the one thread that spawns
@@ -34,6 +35,7 @@ pub mod pidfd;
 pub mod process;
 pub mod readiness;
 pub mod reused;
+pub mod sensors;
 pub mod spawn;
 pub mod spawner;
 pub mod syscall;

@@ -73,6 +73,12 @@ pub fn private_resident(pid: u32) -> Option<u64> {
     Some(resident.saturating_sub(shared) * page_size())
 }
 
+/// Its group in the v2 tree, as a path from that tree's root.
+pub fn v2_group(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(file(pid, "cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// The environment that the process was started with, as `NAME=value` entries that end in NUL. Empty where it has
 /// none, is in the middle of exec, or is gone.
 pub fn environment(pid: u32) -> Vec<u8> {

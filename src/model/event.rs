@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::governor::{Decision, Governed};
 use super::{Attempt, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
 /// Something that happened in a run, in the order in which it happened.
@@ -16,6 +19,15 @@ pub enum Event {
         attempt: Attempt,
         /// The job's name.
         job: String,
+    },
+    /// The governor has decided something.
+    Governor {
+        /// When, since the run began.
+        at: Duration,
+        /// What, and why.
+        decision: Decision,
+        /// The name of the job that it is about.
+        job: Option<String>,
     },
     /// An attempt ended, its cgroup is empty and its evidence read.
     AttemptFinished(Box<AttemptFinished>),
@@ -74,7 +86,7 @@ pub struct AttemptFinished {
 }
 
 /// Why a command could not be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnError {
     /// What failed, in words: the program, the step, the system's answer.
     pub message: String,
@@ -105,7 +117,7 @@ impl Captured {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RunFinished {
     /// Jobs that passed, flaky ones among them.
     pub passed: u64,
@@ -121,6 +133,8 @@ pub struct RunFinished {
     pub leaked: u64,
     /// Whether someone asked for the end.
     pub interrupted: bool,
+    /// What the governor came to; `None` without one.
+    pub governed: Option<Governed>,
     /// The whole run.
     pub wall: Duration,
 }

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{Bytes, Limits};
 
 /// One invocation of sandtest. Unique on this host; a plain name, fit for a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -14,12 +14,12 @@ use super::Limits;
 pub struct RunId(pub String);
 
 /// A job by its place in the run, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u32);
 
 /// One execution of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
     /// Whose execution.
     pub job: JobId,
@@ -60,10 +60,16 @@ pub struct Job {
     pub limits: Limits,
     /// How long an attempt may run; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// Jobs of one group are likely to need alike.
+    pub group: u32,
+    /// The memory that it was said to need.
+    pub memory: Option<Bytes>,
+    /// Whether it may be killed to make room, and run again.
+    pub restartable: bool,
 }
 
 /// An attempt with its place among those that run now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Which one.
     pub id: AttemptId,

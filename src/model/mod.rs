@@ -8,16 +8,20 @@
 //! - [`job`]: what to execute, and which execution of it
 //! - [`isolation`]: what the environment allows, limit by limit
 //! - [`outcome`]: what happened to an attempt, and the evidence for it
+//! - [`reading`]: what the sensors said at one moment
+//! - [`governor`]: what the governor decides, and why
 //! - [`event`]: the one stream that all reports read
 
 pub mod bytes;
 pub mod cpus;
 pub mod event;
+pub mod governor;
 pub mod isolation;
 pub mod job;
 pub mod limits;
 pub mod outcome;
 pub mod profile;
+pub mod reading;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Bytes;
 
 /// How the attempt's first process ended, as `waitid(2)` told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// `_exit` with this code.
     Code(i32),
@@ -16,7 +17,7 @@ pub enum Exit {
 }
 
 /// What happened to an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It exited by itself.
@@ -36,7 +37,7 @@ pub enum Outcome {
 }
 
 /// What an outcome means for the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Exit code 0.
@@ -52,7 +53,7 @@ pub enum Verdict {
 }
 
 /// Why an attempt ended the way it did, beyond its outcome; for people and for the scheduler.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// Its own doing.
@@ -66,7 +67,7 @@ pub enum Cause {
 }
 
 /// A process seen alive when it should not be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id at that time.
     pub pid: u32,
@@ -75,7 +76,7 @@ pub struct Process {
 }
 
 /// What was read from the kernel about one attempt, once its cgroup was empty. Absent readings are `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// `memory.peak`, or v1 `memory.max_usage_in_bytes`, or the largest sample.
     pub memory_peak: Option<Bytes>,

@@ -50,8 +50,10 @@ pub struct JobSettings {
 pub struct Parallelism {
     /// Never fewer, at least 1.
     pub min: usize,
-    /// Never more.
+    /// Never more, however busy.
     pub max: usize,
+    /// Never more, however idle: as many may run while they leave processors free, as measured.
+    pub idle_max: usize,
 }
 
 /// Where free memory changes the governor's mind, in percent of what is visible.
@@ -63,6 +65,8 @@ pub struct PressureLines {
     pub orange: f64,
     /// Below it one is evicted.
     pub red: f64,
+    /// Waited for so much of the time (PSI), and nothing new starts.
+    pub stall: f64,
 }
 
 /// The place that set a key.

@@ -2,9 +2,11 @@
 //!
 //! - [`tuning`]: figures that someone will want to change, with their origin
 //! - [`verdict`]: exit and evidence -> what happened, and whose doing it was
+//! - [`governor`]: how many may run, what stands still, what is evicted
 //! - [`scheduler`]: which attempt starts, is stopped or killed now
 //! - [`sampling`]: when limits that the kernel does not hold are looked at again
 
+pub mod governor;
 pub mod sampling;
 pub mod scheduler;
 pub mod tuning;

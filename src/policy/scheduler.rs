@@ -5,26 +5,33 @@
 //!
 //! ```text
 //! job:      waiting ──▶ running ──▶ done
-//!              ▲           │ ended for a reason not its own (budget full, killed from outside)
-//!              └───────────┘ alone next time
+//!              ▲           │ ended for a reason not its own (evicted, budget full, killed from outside)
+//!              └───────────┘ before all that have not started yet
 //!
 //! attempt:  starting ─▶ running ── time is up, or the run is to end ──▶ stopping ── grace is over ──▶ killed
 //!              │           │                                               │                            │
 //!              └───────────┴───────────────────── ended ◀──────────────────┴────────────────────────────┘
 //! ```
 //!
-//! A job that must run alone starts when nothing else runs, and nothing starts beside it.
+//! With a governor, which of the waiting start, and what is frozen or evicted, is its say ([`super::governor`]);
+//! time stands still for what is frozen. Without one, a job that was ended for a reason not its own runs alone
+//! next time.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::tuning::{GROUPS_AHEAD, MAX_EVICTIONS};
+use serde::{Deserialize, Serialize};
+
+use super::governor::{self, Act, Answer, Ending, Governor, JobFacts};
+use super::tuning::{CANDIDATES, GROUPS_AHEAD, MAX_EVICTIONS, MAX_FROM_OUTSIDE, SUSPENDED};
 use super::verdict::{self, Ended, Judgement};
 use crate::model::event::SpawnError;
-use crate::model::{Attempt, AttemptId, Cause, Evidence, Exit, JobId, Outcome, Verdict};
+use crate::model::governor::{Decision, Governed};
+use crate::model::reading::Reading;
+use crate::model::{Attempt, AttemptId, Bytes, Cause, Evidence, Exit, JobId, Outcome, Verdict};
 
 /// How a run is scheduled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Attempts at once, at least 1.
     pub parallel: usize,
@@ -32,10 +39,22 @@ pub struct Settings {
     pub fail_fast: bool,
     /// Between the stop signal and the kill.
     pub grace: Duration,
+    /// `None`: `--governor off`.
+    pub governor: Option<governor::Settings>,
+}
+
+/// What is known of a job beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// How long an attempt may run, without the time in which it is frozen.
+    pub timeout: Option<Duration>,
+    /// For the governor.
+    pub facts: JobFacts,
 }
 
 /// What has happened.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// The run may begin.
     Begin,
@@ -49,10 +68,12 @@ pub enum Input {
     KillAll,
     /// `next_deadline` has come.
     Tick,
+    /// `next_look` has come, and this was seen.
+    Sense(Reading),
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
     /// Which one.
     pub id: AttemptId,
@@ -65,7 +86,8 @@ pub struct End {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// Make its groups: it starts soon.
     Prepare(AttemptId),
@@ -75,6 +97,14 @@ pub enum Effect {
     Signal(AttemptId, i32),
     /// Kill all of it.
     Kill(AttemptId),
+    /// Let all of it stand still.
+    Freeze(AttemptId),
+    /// Let it go on.
+    Thaw(AttemptId),
+    /// Set `memory.max` of the whole run.
+    Cap(Bytes),
+    /// Tell the reports what the governor decided.
+    Decided(Decision),
     /// Tell the reports: this is what the attempt came to. `None`: the job runs again.
     Judged(AttemptId, Judgement, Option<Verdict>),
     /// Nothing is left to do.
@@ -98,7 +128,8 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Scheduler {
     settings: Settings,
-    timeouts: Vec<Option<Duration>>,
+    jobs: Vec<JobSpec>,
+    governor: Option<Governor>,
     queue: VecDeque<Waiting>,
     running: Vec<Running>,
     /// Prepared and not yet started.
@@ -109,18 +140,25 @@ pub struct Scheduler {
     interrupted: bool,
     finished: bool,
     tally: Tally,
+    /// When the last step was.
+    stepped: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Waiting {
     id: AttemptId,
+    /// Attempts that ended since there was no room.
     evictions: u32,
+    /// Attempts that ended by something outside.
+    from_outside: u32,
+    /// When it first started; `None` before. Who was first goes first again.
+    first_started: Option<Duration>,
 }
 
 impl Waiting {
-    /// After an eviction it runs alone: nobody else's memory is in its way then.
+    /// Whether, without a governor, it runs alone: nobody else's memory is in its way then.
     fn alone(self) -> bool {
-        self.evictions > 0
+        self.evictions + self.from_outside > 0
     }
 }
 
@@ -131,6 +169,8 @@ struct Running {
     phase: Phase,
     /// Whether another ran beside it at any time.
     had_company: bool,
+    /// Since when it has been frozen.
+    frozen_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +182,17 @@ enum Phase {
 }
 
 impl Phase {
+    /// Moves what is to come by `time`.
+    fn put_off(&mut self, time: Duration) {
+        match self {
+            Phase::Starting { deadline } | Phase::Running { deadline } => {
+                *deadline = deadline.map(|deadline| deadline + time);
+            }
+            Phase::Stopping { kill_at, .. } => *kill_at += time,
+            Phase::Killed { .. } => {}
+        }
+    }
+
     fn ended_by_us(self) -> Option<Ended> {
         match self {
             Phase::Stopping { why, .. } | Phase::Killed { why } => Some(why),
@@ -151,11 +202,18 @@ impl Phase {
 }
 
 impl Scheduler {
-    /// A run of jobs with these time-outs, in this order.
-    pub fn new(settings: Settings, timeouts: Vec<Option<Duration>>) -> Scheduler {
-        let first = |job| Waiting { id: AttemptId { job: JobId(job), number: 1 }, evictions: 0 };
+    /// A run of these jobs, in this order.
+    pub fn new(settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
+        let first = |job| Waiting {
+            id: AttemptId { job: JobId(job), number: 1 },
+            evictions: 0,
+            from_outside: 0,
+            first_started: None,
+        };
+        let facts: Vec<JobFacts> = jobs.iter().map(|job| job.facts).collect();
         Scheduler {
-            queue: (0..timeouts.len() as u32).map(first).collect(),
+            queue: (0..jobs.len() as u32).map(first).collect(),
+            governor: settings.governor.map(|settings| Governor::new(settings, &facts)),
             running: Vec::new(),
             prepared: BTreeSet::new(),
             free_slots: (0..settings.parallel as u32).collect(),
@@ -163,8 +221,9 @@ impl Scheduler {
             interrupted: false,
             finished: false,
             tally: Tally::default(),
+            stepped: Duration::ZERO,
             settings,
-            timeouts,
+            jobs,
         }
     }
 
@@ -175,7 +234,8 @@ impl Scheduler {
 
     /// When to call `step` with [`Input::Tick`] if nothing happens before.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = self.running.iter().filter_map(|running| match running.phase {
+        let awake = self.running.iter().filter(|running| running.frozen_at.is_none());
+        let deadlines = awake.filter_map(|running| match running.phase {
             Phase::Starting { deadline } | Phase::Running { deadline } => deadline,
             Phase::Stopping { kill_at, .. } => Some(kill_at),
             Phase::Killed { .. } => None,
@@ -183,20 +243,40 @@ impl Scheduler {
         deadlines.min()
     }
 
+    /// When to call `step` with [`Input::Sense`], if the governor wants to look at all.
+    pub fn next_look(&self) -> Option<Duration> {
+        self.governor.as_ref()?.next_look()
+    }
+
+    /// Whether a look is wanted before an end is told: the ceiling is near, and what has come free counts.
+    pub fn wants_a_look(&self) -> bool {
+        self.governor.as_ref().is_some_and(Governor::is_near)
+    }
+
+    /// What the governor came to.
+    pub fn governed(&self, now: Duration) -> Option<Governed> {
+        Some(self.governor.as_ref()?.summary(now))
+    }
+
     /// Takes in what has happened at `now` (time since the run began, without pauses) and says what to do.
     pub fn step(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut judged = None;
+        self.forgive_a_gap(now);
         match input {
             Input::Begin | Input::Tick => {}
             Input::Started(id) => self.started(now, id, &mut effects),
-            Input::Ended(end) => judged = self.ended(&end),
+            Input::Ended(end) => judged = self.ended(now, &end),
             Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
             Input::KillAll => self.kill_all(&mut effects),
+            Input::Sense(reading) => self.govern(now, &reading, &mut effects),
         }
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
         self.prepare(&mut effects);
+        if let Some(governor) = &mut self.governor {
+            effects.extend(governor.decisions(now).into_iter().map(Effect::Decided));
+        }
         // After the starts: what begins now need not wait for the report of what has ended.
         effects.extend(judged);
         if self.running.is_empty() && (self.queue.is_empty() || self.closed) && !self.finished {
@@ -207,7 +287,10 @@ impl Scheduler {
     }
 
     fn started(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
-        let timeout = self.timeouts[id.job.0 as usize];
+        let timeout = self.jobs[id.job.0 as usize].timeout;
+        if let Some(governor) = &mut self.governor {
+            governor.born(id);
+        }
         let grace = self.settings.grace;
         let Some(running) = self.find(id) else { return };
         match running.phase {
@@ -224,7 +307,7 @@ impl Scheduler {
         }
     }
 
-    fn ended(&mut self, end: &End) -> Option<Effect> {
+    fn ended(&mut self, now: Duration, end: &End) -> Option<Effect> {
         let at = self.running.iter().position(|running| running.waiting.id == end.id)?;
         let running = self.running.swap_remove(at);
         // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
@@ -238,14 +321,12 @@ impl Scheduler {
             let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
             judgement.outcome = if out_of_memory { Outcome::Oom } else { Outcome::Pids };
         }
+        self.tell_governor(now, &judgement, end);
         let verdict = self.verdict(running.waiting, &judgement, end);
         match verdict {
             None => {
                 self.tally.evictions += 1;
-                self.queue.push_front(Waiting {
-                    id: AttemptId { number: end.id.number + 1, ..end.id },
-                    evictions: running.waiting.evictions + 1,
-                });
+                self.requeue(running.waiting, &judgement.cause);
             }
             Some(Verdict::Pass | Verdict::Flaky) => self.tally.passed += 1,
             Some(_) => {
@@ -260,22 +341,102 @@ impl Scheduler {
 
     /// What a judgement means for the job; `None`: it runs again.
     fn verdict(&self, waiting: Waiting, judgement: &Judgement, end: &End) -> Option<Verdict> {
+        // The governor makes room in the end: alone, nobody evicts it. Without one, patience is all there is.
+        let most = if self.governor.is_some() { u32::MAX } else { MAX_EVICTIONS };
+        let restartable = self.jobs[end.id.job.0 as usize].facts.restartable;
         match judgement.outcome {
             Outcome::Exited if end.exit == Some(Exit::Code(0)) => Some(Verdict::Pass),
-            Outcome::Evicted if waiting.evictions < MAX_EVICTIONS && !self.closed => None,
-            Outcome::Evicted => Some(Verdict::Infra),
+            Outcome::Evicted if !restartable => Some(Verdict::Infra),
+            Outcome::Evicted if judgement.cause == Cause::Outside => {
+                (waiting.from_outside >= MAX_FROM_OUTSIDE).then_some(Verdict::Infra)
+            }
+            Outcome::Evicted => (waiting.evictions >= most).then_some(Verdict::Infra),
             _ => Some(Verdict::Fail),
         }
+    }
+
+    fn tell_governor(&mut self, now: Duration, judgement: &Judgement, end: &End) {
+        let Some(governor) = &mut self.governor else { return };
+        let peak = end.evidence.memory_peak;
+        let ending = match (judgement.outcome, &judgement.cause) {
+            (Outcome::Exited, Cause::Own) => Ending::Finished { peak },
+            (Outcome::Evicted, Cause::Budget) => Ending::Evicted { peak },
+            _ => Ending::Otherwise,
+        };
+        governor.ended(now, end.id, ending);
+    }
+
+    /// Before all that have not started yet, behind those that started before it.
+    fn requeue(&mut self, ended: Waiting, cause: &Cause) {
+        let again = Waiting {
+            id: AttemptId { number: ended.id.number + 1, ..ended.id },
+            evictions: ended.evictions + u32::from(*cause != Cause::Outside),
+            from_outside: ended.from_outside + u32::from(*cause == Cause::Outside),
+            first_started: ended.first_started,
+        };
+        let is_before =
+            |other: &Waiting| other.first_started.is_some_and(|at| Some(at) <= again.first_started);
+        let place = self.queue.iter().take_while(|other| is_before(other)).count();
+        self.queue.insert(place, again);
+    }
+
+    /// Lets the governor look, and does what it decides about those that run.
+    fn govern(&mut self, now: Duration, reading: &Reading, effects: &mut Vec<Effect>) {
+        let Some(governor) = &mut self.governor else { return };
+        governor.sense(now, reading);
+        for act in governor.act(now) {
+            match act {
+                Act::Freeze(id) => {
+                    if let Some(running) = self.find(id) {
+                        running.frozen_at = Some(now);
+                    }
+                    effects.push(Effect::Freeze(id));
+                }
+                Act::Thaw(id) => self.thaw(now, id, effects),
+                Act::Evict(id) => {
+                    if let Some(running) = self.find(id) {
+                        running.phase = Phase::Killed { why: Ended::Evicted };
+                    }
+                    effects.push(Effect::Kill(id));
+                }
+                Act::Cap(bytes) => effects.push(Effect::Cap(bytes)),
+            }
+        }
+    }
+
+    /// What was frozen has its time given back.
+    fn thaw(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        let Some(running) = self.find(id) else { return };
+        let Some(since) = running.frozen_at.take() else { return };
+        running.phase.put_off(now.saturating_sub(since));
+        effects.push(Effect::Thaw(id));
+    }
+
+    /// A gap in which nobody called although it was time to: the machine was suspended, or sandtest stopped. Nobody's
+    /// time runs out by it.
+    fn forgive_a_gap(&mut self, now: Duration) {
+        let due = [self.next_deadline(), self.next_look()].into_iter().flatten().min();
+        let gap = due.map_or(Duration::ZERO, |due| now.saturating_sub(due.max(self.stepped)));
+        if gap > SUSPENDED {
+            self.running.iter_mut().for_each(|running| running.phase.put_off(gap));
+        }
+        self.stepped = now;
     }
 
     fn interrupt(&mut self, now: Duration, signal: i32, effects: &mut Vec<Effect>) {
         self.closed = true;
         self.interrupted = true;
         let kill_at = now + self.settings.grace;
+        let ids: Vec<AttemptId> = self.running.iter().map(|running| running.waiting.id).collect();
+        // What stands still hears nothing.
+        ids.into_iter().for_each(|id| self.thaw(now, id, effects));
         for running in &mut self.running {
             if running.phase.ended_by_us().is_none() {
                 running.phase = Phase::Stopping { why: Ended::Interrupted, kill_at };
                 effects.push(Effect::Signal(running.waiting.id, signal));
+                if let Some(governor) = &mut self.governor {
+                    governor.ending(running.waiting.id);
+                }
             }
         }
     }
@@ -293,8 +454,9 @@ impl Scheduler {
     /// Stops those whose time is up, kills those whose grace is over.
     fn expire(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let kill_at = now + self.settings.grace;
-        for running in &mut self.running {
+        for running in self.running.iter_mut().filter(|running| running.frozen_at.is_none()) {
             let id = running.waiting.id;
+            let before = running.phase;
             match running.phase {
                 // An exec that hangs (a dead file system, a lease) hears no signal but the last.
                 Phase::Starting { deadline: Some(deadline) } if deadline <= now => {
@@ -311,30 +473,70 @@ impl Scheduler {
                 }
                 _ => {}
             }
+            if let Some(governor) = &mut self.governor
+                && running.phase != before
+            {
+                governor.ending(id);
+            }
         }
     }
 
     fn start(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        match self.governor.take() {
+            Some(mut governor) => {
+                self.start_governed(now, &mut governor, effects);
+                self.governor = Some(governor);
+            }
+            None => self.start_in_order(now, effects),
+        }
+    }
+
+    /// Whoever the governor lets, the first in the queue asked first.
+    fn start_governed(&mut self, now: Duration, governor: &mut Governor, effects: &mut Vec<Effect>) {
+        let (mut admission, mut held, mut at) = (governor.admission(), None, 0);
+        while at < self.queue.len().min(CANDIDATES) && !self.closed && !self.free_slots.is_empty() {
+            let next = self.queue[at].id;
+            match governor.ask(&mut admission, now, next.job) {
+                Answer::Start => {
+                    governor.started(now, next);
+                    self.launch(now, at, effects);
+                }
+                Answer::Wait(hold) => {
+                    held = held.or(Some(hold));
+                    at += 1;
+                }
+                Answer::Stop(hold) => {
+                    held = held.or(Some(hold));
+                    break;
+                }
+            }
+        }
+        governor.held(held, self.queue.len().min(self.free_slots.len()));
+    }
+
+    fn start_in_order(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         while let Some(next) = self.queue.front().copied() {
             let someone_alone = self.running.iter().any(|running| running.waiting.alone());
             let must_wait = someone_alone || (next.alone() && !self.running.is_empty());
-            if self.closed || must_wait {
+            if self.closed || must_wait || self.free_slots.is_empty() {
                 return;
             }
-            let Some(slot) = self.free_slots.pop_first() else { return };
-            self.queue.pop_front();
-            self.prepared.remove(&next.id);
-            let had_company = !self.running.is_empty();
-            self.running.iter_mut().for_each(|other| other.had_company = true);
-            let deadline = self.timeouts[next.id.job.0 as usize].map(|timeout| now + timeout);
-            self.running.push(Running {
-                waiting: next,
-                slot,
-                phase: Phase::Starting { deadline },
-                had_company,
-            });
-            effects.push(Effect::Start(Attempt { id: next.id, slot }));
+            self.launch(now, 0, effects);
         }
+    }
+
+    /// Starts the one at this place of the queue.
+    fn launch(&mut self, now: Duration, at: usize, effects: &mut Vec<Effect>) {
+        let Some(slot) = self.free_slots.pop_first() else { return };
+        let Some(mut next) = self.queue.remove(at) else { return };
+        next.first_started.get_or_insert(now);
+        self.prepared.remove(&next.id);
+        let had_company = !self.running.is_empty();
+        self.running.iter_mut().for_each(|other| other.had_company = true);
+        let deadline = self.jobs[next.id.job.0 as usize].timeout.map(|timeout| now + timeout);
+        let phase = Phase::Starting { deadline };
+        self.running.push(Running { waiting: next, slot, phase, had_company, frozen_at: None });
+        effects.push(Effect::Start(Attempt { id: next.id, slot }));
     }
 
     fn prepare(&mut self, effects: &mut Vec<Effect>) {
@@ -369,7 +571,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn settings(parallel: usize) -> Settings {
-        Settings { parallel, fail_fast: false, grace: 2 * SECOND }
+        Settings { parallel, fail_fast: false, grace: 2 * SECOND, governor: None }
+    }
+
+    fn jobs(timeout: Option<Duration>, count: usize) -> Vec<JobSpec> {
+        let facts = JobFacts { group: 0, memory: None, restartable: true };
+        vec![JobSpec { timeout, facts }; count]
     }
 
     fn attempt(job: u32, number: u32) -> AttemptId {
@@ -398,7 +605,7 @@ mod tests {
 
     #[test]
     fn as_many_run_as_there_are_slots_and_slots_are_reused() {
-        let mut run = Scheduler::new(settings(2), vec![None; 3]);
+        let mut run = Scheduler::new(settings(2), jobs(None, 3));
         let effects = run.step(Duration::ZERO, Input::Begin);
         assert_eq!(starts(&effects), [(attempt(0, 1), 0), (attempt(1, 1), 1)]);
         assert!(effects.contains(&Effect::Prepare(attempt(2, 1))));
@@ -409,12 +616,15 @@ mod tests {
 
     #[test]
     fn a_run_without_jobs_finishes_at_once() {
-        assert_eq!(Scheduler::new(settings(1), vec![]).step(Duration::ZERO, Input::Begin), [Effect::Finish]);
+        assert_eq!(
+            Scheduler::new(settings(1), Vec::new()).step(Duration::ZERO, Input::Begin),
+            [Effect::Finish]
+        );
     }
 
     #[test]
     fn a_job_out_of_time_is_stopped_then_killed() {
-        let mut run = Scheduler::new(settings(1), vec![Some(5 * SECOND)]);
+        let mut run = Scheduler::new(settings(1), jobs(Some(5 * SECOND), 1));
         run.step(Duration::ZERO, Input::Begin);
         run.step(SECOND, Input::Started(attempt(0, 1)));
         assert_eq!(run.next_deadline(), Some(6 * SECOND));
@@ -432,7 +642,7 @@ mod tests {
 
     #[test]
     fn an_eviction_is_not_a_failure_and_the_next_attempt_runs_alone() {
-        let mut run = Scheduler::new(settings(2), vec![None; 3]);
+        let mut run = Scheduler::new(settings(2), jobs(None, 3));
         run.step(Duration::ZERO, Input::Begin);
         let effects = run.step(SECOND, evicted(attempt(0, 1)));
         assert!(starts(&effects).is_empty(), "job 1 still runs: {effects:?}");
@@ -446,7 +656,7 @@ mod tests {
 
     #[test]
     fn a_job_that_overfills_the_budget_alone_is_out_of_memory() {
-        let mut run = Scheduler::new(settings(2), vec![None]);
+        let mut run = Scheduler::new(settings(2), jobs(None, 1));
         run.step(Duration::ZERO, Input::Begin);
         let effects = run.step(SECOND, evicted(attempt(0, 1)));
         let oom = Judgement { outcome: Outcome::Oom, cause: Cause::Budget };
@@ -461,19 +671,19 @@ mod tests {
             let id = attempt(0, number);
             Input::Ended(Box::new(End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence }))
         };
-        let mut run = Scheduler::new(settings(1), vec![None]);
+        let mut run = Scheduler::new(settings(1), jobs(None, 1));
         run.step(Duration::ZERO, Input::Begin);
-        for number in 1..=MAX_EVICTIONS {
+        for number in 1..=MAX_FROM_OUTSIDE {
             assert_eq!(starts(&run.step(SECOND, killed(number))).len(), 1);
         }
-        let effects = run.step(SECOND, killed(MAX_EVICTIONS + 1));
+        let effects = run.step(SECOND, killed(MAX_FROM_OUTSIDE + 1));
         assert!(matches!(&effects[0], Effect::Judged(_, _, Some(Verdict::Infra))), "{effects:?}");
         assert_eq!(run.tally().failed, 1);
     }
 
     #[test]
     fn fail_fast_starts_nothing_more_and_lets_the_running_end() {
-        let mut run = Scheduler::new(Settings { fail_fast: true, ..settings(2) }, vec![None; 4]);
+        let mut run = Scheduler::new(Settings { fail_fast: true, ..settings(2) }, jobs(None, 4));
         run.step(Duration::ZERO, Input::Begin);
         let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(3)));
         assert!(starts(&effects).is_empty() && !effects.contains(&Effect::Finish));
@@ -483,7 +693,7 @@ mod tests {
 
     #[test]
     fn an_interrupt_is_passed_on_and_then_enforced() {
-        let mut run = Scheduler::new(settings(2), vec![None; 4]);
+        let mut run = Scheduler::new(settings(2), jobs(None, 4));
         run.step(Duration::ZERO, Input::Begin);
         run.step(Duration::ZERO, Input::Started(attempt(0, 1)));
         run.step(Duration::ZERO, Input::Started(attempt(1, 1)));
@@ -496,7 +706,7 @@ mod tests {
 
     #[test]
     fn one_that_is_born_after_the_interrupt_is_stopped_too() {
-        let mut run = Scheduler::new(settings(1), vec![None]);
+        let mut run = Scheduler::new(settings(1), jobs(None, 1));
         run.step(Duration::ZERO, Input::Begin);
         run.step(SECOND, Input::Interrupt(2));
         assert_eq!(run.step(SECOND, Input::Started(attempt(0, 1))), [Effect::Signal(attempt(0, 1), 15)]);
@@ -504,7 +714,7 @@ mod tests {
 
     #[test]
     fn a_slot_with_something_unkillable_in_it_is_retired() {
-        let mut run = Scheduler::new(settings(1), vec![None; 2]);
+        let mut run = Scheduler::new(settings(1), jobs(None, 2));
         run.step(Duration::ZERO, Input::Begin);
         let evidence = Evidence { unkillable: true, ..Evidence::default() };
         let end = End { id: attempt(0, 1), exit: None, spawn_error: None, evidence };
@@ -521,7 +731,7 @@ mod tests {
             fail_fast: bool,
             choices in proptest::collection::vec((0u8..6, 0usize..8), 0..200),
         ) {
-            let mut run = Scheduler::new(Settings { fail_fast, ..settings(parallel) }, vec![Some(5 * SECOND); jobs]);
+            let mut run = Scheduler::new(Settings { fail_fast, ..settings(parallel) }, super::tests::jobs(Some(5 * SECOND), jobs));
             let mut alive: Vec<Attempt> = Vec::new();
             let mut verdicts: BTreeMap<JobId, u32> = BTreeMap::new();
             let mut finished = 0;

@@ -33,5 +33,96 @@ pub const SAMPLE_FASTEST: Duration = Duration::from_millis(10);
 /// And no less often. 64 sleeping jobs cost 1.6 % of a core at 200 ms, half of that at this.
 pub const SAMPLE_SLOWEST: Duration = Duration::from_millis(400);
 
-/// Attempts of a job that was ended for a reason that is not its own.
+/// Without a governor: attempts of a job for which there was no room.
 pub const MAX_EVICTIONS: u32 = 2;
+
+/// What something outside has killed (the machine's OOM killer, systemd-oomd) runs again so often.
+pub const MAX_FROM_OUTSIDE: u32 = 1;
+
+// The governor's law. Where nothing else is said, the figures come from simulating the nine families of
+// docs/design/governor.md.
+
+/// How often the governor looks near the ceiling. At 20 ms suites took 2 % longer at the median, 7 % at p95.
+pub const GOVERNOR_TICK: Duration = Duration::from_millis(10);
+
+/// Two looks closer together than this tell nothing of a slope.
+pub const SENSE_AT_LEAST: Duration = Duration::from_millis(4);
+
+/// A job that has not grown for this part of its age has settled. 0.5 slows small suites, 0.15 kills more.
+pub const SETTLED_AFTER: f64 = 0.25;
+
+/// Standard deviations of what is to come that an admission leaves room for. Flat from 0 to 1; 0 evicts more.
+pub const CAUTION: f64 = 0.25;
+
+/// A job of which nothing is known and which still grows comes to this many times its size: for sizes of which no
+/// scale is likelier than another the mean is proportional to the size.
+pub const UNKNOWN_GROWTH: f64 = 1.7;
+
+/// The same for a job that was evicted: times the size that it had then.
+pub const EVICTED_GROWTH: f64 = 1.5;
+
+/// What an older finished job tells, against the next newer one.
+pub const FORGETTING: f64 = 0.9;
+
+/// A bet is taken where it wins more than this part of what it may lose.
+pub const BET: f64 = 0.7;
+
+/// An imagined job that fits, in every bet: half of one (Laplace), so that a first large one does not decide all.
+pub const HOPE: f64 = 0.5;
+
+/// A job evicted so often runs alone. At 3 large jobs stand in line.
+pub const ALONE_AFTER: u32 = 5;
+
+/// An evicted job that has waited so long is not overtaken any more.
+pub const EVICTED_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A job is frozen for at most as long as it has worked, and for this at least: waiting for longer costs more than
+/// the work that an eviction loses (ski rental).
+pub const SHORTEST_FREEZE: Duration = Duration::from_millis(100);
+
+/// Candidates that are looked at in one step.
+pub const CANDIDATES: usize = 60;
+
+/// How often the governor looks where the ceiling is far.
+pub const GOVERNOR_SLOWEST: Duration = Duration::from_millis(100);
+
+/// A look comes after this part of the time in which the fastest hog would fill what is left.
+pub const LOOKS_BEFORE_FULL: u32 = 10;
+
+/// Memory as fast as this is kept free over the time to the next look, bytes a second.
+pub const GUARD_RATE: f64 = 300.0 * (1 << 20) as f64;
+
+/// What is kept free is at least this part of the budget, and at most that one.
+pub const GUARD_LEAST: f64 = 0.005;
+/// See [`GUARD_LEAST`].
+pub const GUARD_MOST: f64 = 0.03;
+
+/// Evicted so often, a job is no bet any more: 22 attempts of one job were seen without this.
+pub const BETS_UNTIL: u32 = 2;
+
+/// Each eviction makes the next one of the same job dearer by this.
+pub const AGAIN: f64 = 3.0;
+
+/// Pressure is measured over so long: shorter tells of a single hiccup.
+pub const PRESSURE_WINDOW: Duration = Duration::from_secs(1);
+
+/// Processor use is measured over so long.
+pub const CPU_WINDOW: Duration = Duration::from_millis(100);
+
+/// A better state is shown only once it has lasted: a suite that just fits would change it with every job.
+pub const STATE_LASTS: Duration = Duration::from_secs(1);
+
+/// Nothing is decided by time across a gap like this between two looks: the machine was suspended, or we were
+/// stopped.
+pub const SUSPENDED: Duration = Duration::from_secs(5);
+
+/// Growth by less than this and [`GROWN_LEAST`] is a trickle: a job that does no more has settled.
+pub const GROWN: f64 = 1.02;
+/// See [`GROWN`]: the kernel charges in batches of 64 pages a processor.
+pub const GROWN_LEAST: f64 = (1 << 20) as f64;
+
+/// What of a slope is still believed a look later, if the job did not grow: it may only have waited for a processor.
+pub const SLOPE_FADES: f64 = 0.5;
+
+/// So many finished jobs are remembered. What is older weighs less than a thousandth of the newest.
+pub const REMEMBERED: usize = 400;

@@ -5,6 +5,8 @@
 //!    │ no
 //! did we end it for its time?            ── yes ──▶ timeout
 //!    │ no
+//! did we evict it, and did that end it?  ── yes ──▶ evicted
+//!    │ no
 //! a sample over a limit, so we ended it? ── yes ──▶ oom / pids
 //!    │ no
 //! oom_kill > 0?   ── own limit was full ──▶ oom
@@ -19,11 +21,13 @@
 //!
 //! Never from exit code 137 alone: that is any SIGKILL, or an exit(137).
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::event::SpawnError;
 use crate::model::{Cause, Evidence, Exit, LimitName, Outcome};
 
 /// What an attempt came to, before anyone asks what it means for the job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
     /// What happened.
     pub outcome: Outcome,
@@ -38,6 +42,8 @@ pub enum Ended {
     Timeout,
     /// Someone asked the run to end.
     Interrupted,
+    /// There was no room for it.
+    Evicted,
 }
 
 /// Judges an attempt. `exit` is `None` where its first process can't be killed.
@@ -61,6 +67,10 @@ pub fn judge(
     }
     if ended == Some(Ended::Timeout) {
         return of(Outcome::Timeout, Cause::Own);
+    }
+    // One that ended by itself a moment before has a result, and that counts.
+    if ended == Some(Ended::Evicted) && !matches!(exit, Some(Exit::Code(_))) {
+        return of(Outcome::Evicted, Cause::Budget);
     }
     match evidence.sampled_over {
         Some(LimitName::PidsMax) => return of(Outcome::Pids, Cause::Own),

@@ -110,6 +110,14 @@ pub enum ProfileError {
         /// The line that has it first.
         first: Option<usize>,
     },
+    /// An option of the command line that this machine can't fulfil.
+    #[error("{option}: {message}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What is wrong and what was expected.
+        message: String,
+    },
     /// Not YAML, or not a value that the key takes.
     #[error("{at}: {message}\n{}", at.snippet())]
     Value {

@@ -33,10 +33,10 @@ pub struct ProfileFile {
     /// How many jobs run at once when `-j` is not given.
     #[serde(default)]
     pub jobs: Option<JobsSection>,
-    /// Where free memory changes what is started, in percent of visible memory.
+    /// Where free memory changes what runs, in percent of visible memory.
     #[serde(default)]
     pub pressure: Option<PressureSection>,
-    /// Names of processes that belong to the editor.
+    /// What belongs to the editor: names of processes, or cgroups, which have a slash and may have `*`.
     #[serde(default, deserialize_with = "present")]
     pub protect: Option<Vec<Name>>,
 }
@@ -49,8 +49,8 @@ pub struct BudgetSection {
     /// memory less `reserve`, unless `max`.
     #[serde(default, deserialize_with = "present")]
     pub memory_max: Option<Size>,
-    /// Memory that is never given to tests: a size, a percentage of visible memory, or `auto`. At most half of
-    /// the visible memory is kept back.
+    /// Memory that is never given to tests: a size, a percentage of visible memory, or `auto`: what the processes
+    /// under `protect` use now, and a little for them to grow.
     #[serde(default, deserialize_with = "present")]
     pub reserve: Option<Reserve>,
     /// Above it all jobs are slowed and reclaimed from: a size, a percentage of `memory_max` beside it, or
@@ -115,7 +115,8 @@ pub struct JobsSection {
     /// Never fewer: a number, or a percentage of the logical CPUs.
     #[serde(default, deserialize_with = "present")]
     pub min: Option<JobCount>,
-    /// Never more: a number, or a percentage of the logical CPUs.
+    /// Never more: a number, or a percentage of the logical CPUs. Beyond a percentage more jobs run while those that
+    /// run leave processors idle, up to four times as many.
     #[serde(default, deserialize_with = "present")]
     pub max: Option<JobCount>,
 }
@@ -133,6 +134,10 @@ pub struct PressureSection {
     /// Below it one job is evicted, to run again later.
     #[serde(default, deserialize_with = "present")]
     pub red: Option<Percent>,
+    /// Nothing new starts while memory, disks or, for the editor, processors are waited for more than this part of
+    /// the time (pressure stall information).
+    #[serde(default, deserialize_with = "present")]
+    pub stall: Option<Percent>,
 }
 
 /// A key that is written has a value: `memory_max:` alone is a mistake, not an absence.

@@ -158,6 +158,7 @@ fn over(near: ProfileFile, far: ProfileFile) -> ProfileFile {
             yellow: near.yellow.or(far.yellow),
             orange: near.orange.or(far.orange),
             red: near.red.or(far.red),
+            stall: near.stall.or(far.stall),
         }),
         protect: near.protect.or(far.protect),
     }

@@ -36,7 +36,7 @@ pub(super) const KNOWN: [(&str, &[&str]); 5] = [
         ],
     ),
     ("jobs", &["min", "max"]),
-    ("pressure", &["yellow", "orange", "red"]),
+    ("pressure", &["yellow", "orange", "red", "stall"]),
 ];
 
 /// What is wrong with a key; its place is in the parser's error.

@@ -1,7 +1,7 @@
 //! A profile meets a host: percentages become bytes, and nothing exceeds what is there.
 //!
 //! ```text
-//! visible memory ─┬─ reserve: at most half ──────────────▶ never for tests
+//! visible memory ─┬─ reserve: what the editor uses now ──▶ never for tests
 //!                 └─ the rest ── min(budget.memory_max) ──▶ budget ── min(job.memory_max) ──▶ job
 //! ```
 //!
@@ -18,12 +18,16 @@ use super::values::{
     Timeout,
 };
 
-/// `reserve: auto` is at least this.
+/// `reserve: auto` beside what the editor uses now: what it may grow by before anyone looks again.
+const RESERVE_GROWTH: Percent = Percent(3.0);
+/// `reserve: auto` where no editor is seen is at least this.
 const RESERVE_LEAST: Bytes = Bytes::gib(2);
-/// `reserve: auto` is at least this part of visible memory.
+/// And at least this part of visible memory.
 const RESERVE_PART: Percent = Percent(20.0);
-/// No reserve is more: also a guest of 1 GiB must be able to test.
+/// `reserve: auto` is never more: also a guest of 1 GiB must be able to test.
 const RESERVE_MOST: Percent = Percent(50.0);
+/// Where more may run than processors are busy with, so many times as many.
+const IDLE_TIMES: usize = 4;
 /// A budget is never less, however little is visible.
 const BUDGET_LEAST: Bytes = Bytes::mib(16);
 /// Of the tasks that the groups above allow, what is left to others: a shell that can't fork helps nobody.
@@ -40,6 +44,8 @@ pub struct ResolvedInputs {
     pub cpus: usize,
     /// The smallest `pids.max` above this process.
     pub pids_limit: Option<u64>,
+    /// What the editor uses now; 0 where none is seen.
+    pub protected: Bytes,
 }
 
 /// Makes the settings of a run. What contradicts itself is an error with the place that set it.
@@ -48,13 +54,14 @@ pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, Profil
     let section = file.budget.clone().unwrap_or_default();
     let visible = host.visible_memory;
 
-    let reserve = match section.reserve.unwrap_or(Reserve::Auto) {
-        Reserve::Auto => RESERVE_LEAST.max(RESERVE_PART.of(visible)),
-        Reserve::Bytes(bytes) => bytes,
-        Reserve::Percent(percent) => percent.of(visible),
-    };
-    let reserve = reserve.min(RESERVE_MOST.of(visible));
-    let rest = paged(Bytes(visible.0 - reserve.0)).max(BUDGET_LEAST);
+    let reserve = reserve(section.reserve.unwrap_or(Reserve::Auto), host);
+    let rest = paged(Bytes(visible.0.saturating_sub(reserve.0))).max(BUDGET_LEAST);
+    if reserve >= visible {
+        return Err(ProfileError::Value {
+            at: loaded.place("budget.reserve"),
+            message: too_much(reserve, visible),
+        });
+    }
 
     let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
     let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
@@ -75,6 +82,23 @@ pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, Profil
         origins: loaded.origins(),
         budget,
     })
+}
+
+fn reserve(reserve: Reserve, host: &ResolvedInputs) -> Bytes {
+    let visible = host.visible_memory;
+    match reserve {
+        Reserve::Auto if host.protected > Bytes(0) => {
+            Bytes(host.protected.0.saturating_add(RESERVE_GROWTH.of(visible).0)).min(RESERVE_MOST.of(visible))
+        }
+        Reserve::Auto => RESERVE_LEAST.max(RESERVE_PART.of(visible)).min(RESERVE_MOST.of(visible)),
+        Reserve::Bytes(bytes) => bytes,
+        Reserve::Percent(percent) => percent.of(visible),
+    }
+}
+
+/// What to say of a reserve that leaves nothing.
+pub fn too_much(reserve: Bytes, visible: Bytes) -> String {
+    format!("a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less")
 }
 
 fn job(section: JobSection, budget: &Limits, rest: Bytes, cpus: usize) -> JobSettings {
@@ -119,16 +143,19 @@ fn jobs(loaded: &Loaded, section: JobsSection, cpus: usize) -> Result<Parallelis
         JobCount::Percent(percent) => ((cpus as f64 * percent.0 / 100.0) as usize).max(1),
     };
     // A percentage of few CPUs may come out below the minimum, which then holds.
-    let least = count(least);
-    Ok(Parallelism { min: least, max: count(most).max(least) })
+    let (least, max) = (count(least), count(most).max(count(least)));
+    // Who counts jobs means that many; who counts processors means processors.
+    let idle_max = if matches!(most, JobCount::Percent(_)) { max * IDLE_TIMES } else { max };
+    Ok(Parallelism { min: least, max, idle_max })
 }
 
 fn pressure(loaded: &Loaded, section: PressureSection) -> Result<PressureLines, ProfileError> {
     let line = |percent: Option<Percent>, default| percent.map_or(default, |percent| percent.0);
     let lines = PressureLines {
-        yellow: line(section.yellow, 15.0),
-        orange: line(section.orange, 10.0),
-        red: line(section.red, 6.0),
+        yellow: line(section.yellow, 3.0),
+        orange: line(section.orange, 3.0),
+        red: line(section.red, 3.0),
+        stall: line(section.stall, 40.0),
     };
     for (key, value, above, above_value) in
         [("orange", lines.orange, "yellow", lines.yellow), ("red", lines.red, "orange", lines.orange)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Reporter;
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
+use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::isolation::Missing;
 use crate::model::{
     Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
@@ -36,6 +37,12 @@ enum Line<'a> {
         not_enforced: Vec<LimitName>,
         missing: &'a [Missing],
     },
+    Governor {
+        at_ms: f64,
+        job: Option<&'a str>,
+        #[serde(flatten)]
+        decision: Figures,
+    },
     AttemptFinished(Box<Attempt<'a>>),
     RunFinished {
         passed: u64,
@@ -45,8 +52,34 @@ enum Line<'a> {
         evictions: u64,
         leaked: u64,
         interrupted: bool,
+        governor: Option<Governor>,
         wall_ms: f64,
     },
+}
+
+/// A decision without the attempt's number in the run, which is nobody's business: the job is named.
+#[derive(Serialize)]
+struct Figures {
+    attempt: Option<u32>,
+    action: Action,
+    state: State,
+    signal: Signal,
+    value: u64,
+    line: u64,
+    left: Bytes,
+    budget: Bytes,
+    filling: Bytes,
+    held: u32,
+}
+
+#[derive(Serialize)]
+struct Governor {
+    peak_concurrency: u32,
+    evictions: u64,
+    freezes: u64,
+    held_ms: f64,
+    least_left: Option<Bytes>,
+    editor_memory_stall_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +189,13 @@ impl<W: Write> JsonReporter<W> {
         self.write(&line)
     }
 
+    fn decided(&mut self, at: Duration, decision: &Decision, job: Option<&str>) -> io::Result<()> {
+        let Decision { action, state, signal, value, line, left, budget, filling, held, .. } = *decision;
+        let attempt = decision.attempt.map(|id| id.number);
+        let decision = Figures { attempt, action, state, signal, value, line, left, budget, filling, held };
+        self.write(&Line::Governor { at_ms: ms(at), job, decision })
+    }
+
     fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
         self.write(&Line::RunFinished {
             passed: finished.passed,
@@ -165,6 +205,14 @@ impl<W: Write> JsonReporter<W> {
             evictions: finished.evictions,
             leaked: finished.leaked,
             interrupted: finished.interrupted,
+            governor: finished.governed.map(|governed| Governor {
+                peak_concurrency: governed.peak_concurrency,
+                evictions: governed.evictions,
+                freezes: governed.freezes,
+                held_ms: ms(governed.held),
+                least_left: governed.least_left,
+                editor_memory_stall_ms: governed.editor_memory_stall.map(ms),
+            }),
             wall_ms: ms(finished.wall),
         })
     }
@@ -175,6 +223,7 @@ impl<W: Write> Reporter for JsonReporter<W> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::AttemptStarted { .. } => Ok(()),
+            Event::Governor { at, decision, job } => self.decided(*at, decision, job.as_deref()),
             Event::AttemptFinished(finished) => self.attempt_finished(finished),
             Event::RunFinished(finished) => self.run_finished(finished),
         }

@@ -2,9 +2,11 @@
 //!
 //! - [`json`]: a line an event, for programs
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
+//! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
 //! - [`progress`]: the live line of a terminal
 
+pub mod governor;
 pub mod json;
 pub mod paragraph;
 pub mod progress;

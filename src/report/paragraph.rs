@@ -113,11 +113,22 @@ impl Teller<'_> {
 
     fn evicted(&self) -> Vec<String> {
         let again = if self.attempt.verdict.is_none() {
-            "It runs again, alone."
+            "It runs again, and this attempt does not count."
         } else {
-            "It ran alone and there still was too little."
+            "It has been tried often enough."
         };
-        let for_memory = self.attempt.evidence.oom_kill.is_some_and(|kills| kills > 0);
+        let evidence = &self.attempt.evidence;
+        let some = |count: Option<u64>| count.is_some_and(|count| count > 0);
+        let (for_memory, for_tasks) = (some(evidence.oom_kill), some(evidence.pids_max_events));
+        if self.attempt.cause == Cause::Budget && !for_memory && !for_tasks {
+            let held = evidence.memory_peak.map_or(String::new(), |peak| format!(" with {peak}"));
+            return vec![
+                format!(
+                    "evicted: memory was running out, and of all that ran this job{held} had the least work to lose."
+                ),
+                again.into(),
+            ];
+        }
         let first = match self.attempt.cause {
             Cause::Budget if !for_memory => format!(
                 "evicted: all jobs together had as many processes and threads as they may ({}), not this job alone.",

@@ -5,10 +5,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::Reporter;
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
+use super::{Reporter, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted};
+use crate::model::governor::{Decision, State};
 use crate::model::{Attempt, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
@@ -31,6 +32,8 @@ pub struct TerminalReporter<W> {
     pass_through: bool,
     progress: Option<Progress>,
     failures: Vec<String>,
+    /// How things stood when that was last told.
+    state: State,
 }
 
 /// Standard error, even if a job that shares it has made it non-blocking and full.
@@ -84,6 +87,7 @@ impl<W: Write> TerminalReporter<W> {
             pass_through: false,
             progress: None,
             failures: Vec::new(),
+            state: State::Green,
         }
     }
 
@@ -235,11 +239,37 @@ impl<W: Write> TerminalReporter<W> {
         if finished.leaked > 0 {
             parts.push(format!("{} left behind and killed", finished.leaked));
         }
+        if let Some(line) = finished.governed.as_ref().and_then(governor::summary) {
+            text += &self.wrap(&format!("sandtest: {line}"), 0);
+        }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
         let summary = format!("sandtest: {}{interrupted} in {}", parts.join(", "), short(finished.wall));
         text += &self.paint(if good { "32;1" } else { "31;1" }, &self.wrap(&summary, 0));
         self.sink.write_all(text.as_bytes())
+    }
+
+    /// A line only when the state changes: every decision is in the JSON lines.
+    fn decided(&mut self, decision: &Decision, job: Option<&str>) -> io::Result<()> {
+        if decision.state == self.state || self.pass_through {
+            return Ok(());
+        }
+        self.state = decision.state;
+        let code = match decision.state {
+            State::Green => "32",
+            State::Yellow => "33",
+            State::Orange => "33;1",
+            State::Red => "31;1",
+        };
+        let word = self.paint(code, &format!("{:>8}", decision.state.as_str().to_uppercase()));
+        let sentence = self.wrap(&governor::sentence(decision, job), 10);
+        let text = format!("{word}  {}", sentence.trim_start());
+        let mut written = Ok(());
+        match &self.progress {
+            Some(progress) => progress.above(|| written = self.sink.write_all(text.as_bytes())),
+            None => written = self.sink.write_all(text.as_bytes()),
+        }
+        written
     }
 
     fn started(&mut self, attempt: Attempt, job: &str) {
@@ -315,6 +345,7 @@ impl<W: Write> Reporter for TerminalReporter<W> {
                 self.started(*attempt, job);
                 Ok(())
             }
+            Event::Governor { decision, job, .. } => self.decided(decision, job.as_deref()),
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
             Event::RunFinished(finished) => self.run_finished(finished),
         }

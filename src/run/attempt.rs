@@ -5,7 +5,7 @@
 //!                    │  output read, OOM notices heeded
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -133,6 +133,9 @@ pub(super) async fn supervise(
         mark: Mark::of_slot(&shared.plan.id, attempt.slot),
         reaped: Cell::new(false),
         killed: Notify::new(),
+        felled: Cell::new(false),
+        sensors: OnceCell::new(),
+        frozen: Cell::default(),
         samples: Samples { over: stillborn.then_some(LimitName::MemoryMax), ..Samples::default() }.into(),
     });
     shared.live.insert(attempt.id, live.clone());
@@ -140,7 +143,7 @@ pub(super) async fn supervise(
 
     let mut end = wait(&live, &child, output.as_mut()).await;
     let wall = shared.clock.now() - began;
-    let killed = live.samples.borrow().over.is_some();
+    let killed = live.felled.get();
     let mut left = Leftovers::default();
     if let Ok(None) = end {
         // A tracer is told of its end before we are, and may sit on it: with the rest gone it is ours.
@@ -164,11 +167,12 @@ pub(super) async fn supervise(
     let evidence = shared.evidence(&live, left, cpu_time);
     shared.live.remove(attempt.id);
     let limits = shared.limits_of(&live);
+    let held = live.frozen.get().total(shared.clock.now());
     // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
     let unkillable = evidence.unkillable;
     let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
     let end = End { id: attempt.id, exit, spawn_error: None, evidence };
-    let frozen = shared.clock.paused() - paused;
+    let frozen = shared.clock.paused() - paused + held;
     let ended = Ended { attempt, end, wall, frozen, limits, output, groups };
     let _ = shared.news.send(News::Ended(Box::new(ended)));
 }

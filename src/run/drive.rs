@@ -1,6 +1,7 @@
 //! The loop: what happens goes into the scheduler, what it decides is done.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -14,15 +15,19 @@ use tokio::task::LocalSet;
 use super::attempt::{Ended, News, Prepared, Shared, supervise};
 use super::clock::Clock;
 use super::live::LiveSet;
+use super::look::Eyes;
 use super::program::Programs;
+use super::recording::Recorder;
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample};
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
-use crate::model::{Attempt, AttemptId, JobId, Tier};
-use crate::policy::scheduler::{Effect, Input, Scheduler, Settings};
+use crate::model::reading::Reading;
+use crate::model::{Attempt, AttemptId, Job, JobId, Tier};
+use crate::policy::governor::JobFacts;
+use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
 use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
@@ -75,6 +80,9 @@ struct Drive {
     /// Made, or being made, for attempts that start soon.
     prepared: BTreeMap<AttemptId, Prepared>,
     keeper: Keeper,
+    recorder: Option<Recorder>,
+    /// The governor's, where there is one.
+    eyes: Option<Eyes>,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
     /// With which signal, and when.
@@ -95,14 +103,28 @@ impl Drive {
         let foreground = plan.streams == Streams::PassThrough && terminal::is_foreground(io::stdin().as_fd());
         let null: OwnedFd = std::fs::File::open("/dev/null").map_err(failed)?.into();
         let (sender, news) = mpsc::unbounded_channel();
-        let settings = Settings { parallel: plan.parallel, fail_fast: plan.fail_fast, grace: plan.grace };
+        let settings = Settings {
+            parallel: plan.parallel,
+            fail_fast: plan.fail_fast,
+            grace: plan.grace,
+            governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
+        };
+        let spec = |job: &Job| JobSpec {
+            timeout: job.timeout,
+            facts: JobFacts { group: job.group, memory: job.memory, restartable: job.restartable },
+        };
+        let specs: Vec<JobSpec> = plan.jobs.iter().map(spec).collect();
+        let names = || plan.jobs.iter().map(|job| job.name.clone()).collect();
+        let recording = plan.recording.as_ref().map(File::try_clone).transpose().map_err(failed)?;
         Ok(Drive {
-            scheduler: Scheduler::new(settings, plan.jobs.iter().map(|job| job.timeout).collect()),
+            recorder: recording.map(|file| Recorder::begin(file, settings, &specs, names())),
+            scheduler: Scheduler::new(settings, specs),
             signals: Signals::install(foreground).map_err(failed)?,
             programs: Programs::new(&plan.id),
             news,
             prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
+            eyes: plan.outlook.as_ref().map(|outlook| Eyes::open(&plan.ground, outlook)),
             ended: None,
             asked_to_end: None,
             leaked: 0,
@@ -135,9 +157,18 @@ impl Drive {
         if sample::is_needed(&plan.isolation) {
             tokio::task::spawn_local(sample::watch(self.shared.live.clone(), plan.profile.job.limits));
         }
+        if plan.outlook.is_some() {
+            // The cap is as it should be before anything starts.
+            let seen = self.look(self.shared.clock.now());
+            self.step(Input::Sense(seen), report);
+        }
         self.step(Input::Begin, report);
         while !self.finished {
             let input = self.next_input(report).await;
+            if matches!(input, Input::Ended(_)) && self.scheduler.wants_a_look() {
+                let seen = self.look(self.shared.clock.now());
+                self.step(Input::Sense(seen), report);
+            }
             self.step(input, report);
         }
     }
@@ -145,9 +176,10 @@ impl Drive {
     /// Waits for something to happen.
     async fn next_input(&mut self, report: &mut impl FnMut(&Event)) -> Input {
         loop {
-            let deadline = self.scheduler.next_deadline().map(|time| self.shared.clock.instant(time));
+            let (deadline, look) = (self.scheduler.next_deadline(), self.scheduler.next_look());
+            let next = deadline.into_iter().chain(look).min().map(|time| self.shared.clock.instant(time));
             let until = async {
-                match deadline {
+                match next {
                     Some(instant) => tokio::time::sleep_until(instant.into()).await,
                     None => std::future::pending().await,
                 }
@@ -181,14 +213,26 @@ impl Drive {
                         return Input::Ended(Box::new(end));
                     }
                 },
-                () = until => return Input::Tick,
+                () = until => {
+                    let now = self.shared.clock.now();
+                    let time_to_look = look.is_some_and(|look| look <= now);
+                    return if time_to_look { Input::Sense(self.look(now)) } else { Input::Tick };
+                }
             }
         }
     }
 
     fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
         let now = self.shared.clock.now();
-        for effect in self.scheduler.step(now, input) {
+        let effects = match &mut self.recorder {
+            Some(recorder) => {
+                let effects = self.scheduler.step(now, input.clone());
+                recorder.step(now, &input, &effects);
+                effects
+            }
+            None => self.scheduler.step(now, input),
+        };
+        for effect in effects {
             match effect {
                 Effect::Prepare(id) => self.prepare(id),
                 Effect::Start(attempt) => self.start(attempt),
@@ -198,6 +242,22 @@ impl Drive {
                     }
                 }
                 Effect::Kill(id) => self.shared.live.kill(id),
+                Effect::Freeze(id) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        live.hold(now);
+                    }
+                }
+                Effect::Thaw(id) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        live.release(now);
+                    }
+                }
+                // One that was not taken is seen as such at the next look, and written again.
+                Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
+                Effect::Decided(decision) => {
+                    let job = decision.attempt.map(|id| self.name(id.job));
+                    report(&Event::Governor { at: now, decision, job });
+                }
                 Effect::Judged(_, judgement, verdict) => {
                     if let Some(ended) = self.ended.take() {
                         let finished = self.finished_attempt(*ended, judgement, verdict);
@@ -207,6 +267,13 @@ impl Drive {
                 }
                 Effect::Finish => self.finished = true,
             }
+        }
+    }
+
+    fn look(&mut self, now: Duration) -> Reading {
+        match &mut self.eyes {
+            Some(eyes) => eyes.look(now, &self.shared.live),
+            None => Reading::default(),
         }
     }
 
@@ -272,14 +339,14 @@ impl Drive {
     /// Ctrl-Z: everything stands still until `fg`.
     fn stop(&self) {
         let all = self.shared.live.all();
-        all.iter().for_each(|live| live.freeze(true));
+        all.iter().for_each(|(_, live)| live.freeze(true));
         self.shared.clock.pause(stop_self);
-        all.iter().for_each(|live| live.freeze(false));
+        all.iter().filter(|(_, live)| !live.is_held()).for_each(|(_, live)| live.freeze(false));
     }
 
     /// The job that has the terminal was stopped by it: so are we, until `fg`.
     fn follow_a_stopped_job(&self) {
-        for live in self.shared.live.all() {
+        for (_, live) in self.shared.live.all() {
             let stopped = || pidfd::open(live.pid).is_some_and(|handle| pidfd::stopped(&handle).is_some());
             if !self.shared.foreground || live.reaped.get() || !stopped() {
                 continue;
@@ -309,6 +376,7 @@ impl Drive {
             evictions: tally.evictions,
             leaked: self.leaked,
             interrupted: self.scheduler.interrupted(),
+            governed: self.scheduler.governed(self.shared.clock.now()),
             wall: self.shared.clock.now(),
         };
         report(&Event::RunFinished(finished));

@@ -1,9 +1,10 @@
 //! The attempts that have a process now, and how they are stopped, killed and frozen.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -12,6 +13,7 @@ use tokio::sync::Notify;
 use crate::kernel::cgroup;
 use crate::kernel::group::{Group, Lifeline};
 use crate::kernel::process;
+use crate::kernel::sensors::JobSensors;
 use crate::kernel::tree::{self, Mark};
 use crate::model::{AttemptId, Bytes, LimitName};
 
@@ -30,13 +32,35 @@ pub struct Live {
     pub reaped: Cell<bool>,
     /// Told when all of it is killed: from then on its end is waited for with little patience.
     pub killed: Notify,
+    /// Whether all of it was killed while its first process lived: what is left of it then has not been left behind.
+    pub felled: Cell<bool>,
     /// What was measured where the kernel doesn't.
     pub samples: RefCell<Samples>,
+    /// Its memory and processor time; opened at the first look, which a short job never sees.
+    pub sensors: OnceCell<JobSensors>,
+    /// Whether the governor holds it, and since when.
+    pub frozen: Cell<Freezing>,
+}
+
+/// How long an attempt has been frozen, by the run's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Freezing {
+    before: Duration,
+    since: Option<Duration>,
+}
+
+impl Freezing {
+    /// All in all, until `now`.
+    pub fn total(self, now: Duration) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
 }
 
 /// Measurements of an attempt.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
+    /// The memory seen last.
+    pub memory: Option<Bytes>,
     /// The most memory seen.
     pub memory_peak: Option<Bytes>,
     /// The most tasks seen.
@@ -106,8 +130,8 @@ impl LiveSet {
     }
 
     /// All of them.
-    pub fn all(&self) -> Vec<Rc<Live>> {
-        self.attempts.borrow().values().cloned().collect()
+    pub fn all(&self) -> Vec<(AttemptId, Rc<Live>)> {
+        self.attempts.borrow().iter().map(|(id, live)| (*id, live.clone())).collect()
     }
 
     /// Children of ours that are nobody's orphans.
@@ -135,10 +159,33 @@ impl Live {
     /// Kills all of it. `known` are children of ours that are no orphans.
     pub fn kill(&self, known: &[u32]) {
         self.killed.notify_one();
+        self.felled.set(true);
         match self.group.v2() {
             Some(dir) => drop(cgroup::kill(dir)),
-            None => drop(tree::kill_all(|| self.members(&tree::orphans(known)), std::time::Duration::ZERO)),
+            None => drop(tree::kill_all(|| self.members(&tree::orphans(known)), Duration::ZERO)),
         }
+    }
+
+    /// Its memory and processor time.
+    pub fn sensors(&self) -> &JobSensors {
+        self.sensors.get_or_init(|| self.group.sensors())
+    }
+
+    /// Stops all of it at `now`, for the governor.
+    pub fn hold(&self, now: Duration) {
+        self.frozen.set(Freezing { before: self.frozen.get().total(now), since: Some(now) });
+        self.freeze(true);
+    }
+
+    /// Lets it go on.
+    pub fn release(&self, now: Duration) {
+        self.frozen.set(Freezing { before: self.frozen.get().total(now), since: None });
+        self.freeze(false);
+    }
+
+    /// Whether the governor holds it.
+    pub fn is_held(&self) -> bool {
+        self.frozen.get().since.is_some()
     }
 
     /// Stops or resumes all of it.

@@ -6,10 +6,12 @@
 //! - [`attempt`]: one attempt from its groups to its evidence
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
+//! - [`look`]: the governor's eyes
 //! - [`sample`]: limits that the kernel does not hold
 //! - [`capture`]: what a job writes, bounded
 //! - [`clock`]: time that stands still while sandtest is stopped
 //! - [`signals`]: Ctrl-C, Ctrl-Z and their kin
+//! - [`recording`]: all that the policy was given and said
 //! - [`record`]: the run's folder in the state directory, and its lock
 //! - [`sweep`]: what killed runs left behind
 
@@ -18,9 +20,11 @@ pub mod capture;
 pub mod clock;
 pub mod drive;
 pub mod live;
+pub mod look;
 pub mod plan;
 pub mod program;
 pub mod record;
+pub mod recording;
 pub mod sample;
 pub mod settle;
 pub mod signals;

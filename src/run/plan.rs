@@ -1,9 +1,11 @@
 //! What a run is given.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::look::Outlook;
 use crate::kernel::ground::Ground;
 use crate::model::{Isolation, Job, Limits, Profile, RunId};
 
@@ -24,6 +26,10 @@ pub struct Plan {
     pub budget: Limits,
     /// Jobs at once.
     pub parallel: usize,
+    /// What the governor goes by; `None` for none.
+    pub outlook: Option<Outlook>,
+    /// Where all that the governor sees and decides is written.
+    pub recording: Option<File>,
     /// Whether a failure stops what has not begun.
     pub fail_fast: bool,
     /// Between the stop signal and the kill.

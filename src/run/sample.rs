@@ -21,12 +21,13 @@ pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
         }
         let orphans = tree::orphans(&known);
         let mut pause = tuning::SAMPLE_SLOWEST;
-        for attempt in live.all() {
+        for (_, attempt) in live.all() {
             if attempt.reaped.get() {
                 continue;
             }
             let (memory, tasks) = attempt.measure(&orphans);
             let mut samples = attempt.samples.borrow_mut();
+            samples.memory = Some(memory);
             samples.memory_peak = samples.memory_peak.max(Some(memory));
             samples.tasks_peak = samples.tasks_peak.max(Some(tasks));
             if let Some(limit) = sampling::over(&limits, memory, tasks) {

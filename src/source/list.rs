@@ -1,6 +1,6 @@
 //! One command a line, in shell words: quotes and backslashes as in a shell, nothing expanded.
 
-use crate::model::Command;
+use crate::model::{Bytes, Command};
 
 use super::Draft;
 
@@ -54,6 +54,20 @@ pub enum ListError {
         /// The line.
         text: String,
     },
+    /// A word before the command that says something of the job, wrongly.
+    #[error(
+        "{name}:{line}: {why}\n  {text}\nexpected memory:SIZE or restartable:no before the command, such as memory:512M ./run"
+    )]
+    Attribute {
+        /// The list.
+        name: String,
+        /// 1-based.
+        line: usize,
+        /// What is wrong.
+        why: String,
+        /// The line.
+        text: String,
+    },
     /// A byte that no argument can hold.
     #[error("{name}:{line}: a NUL byte can't be in a command")]
     Nul {
@@ -64,7 +78,7 @@ pub enum ListError {
     },
 }
 
-/// Reads a list. Empty lines and lines that begin with `#` are passed over; `name` is for messages.
+/// Reads a list. Before a command may stand what is known of it: `memory:512M`, `restartable:no`. Empty lines and lines that begin with `#` are passed over; `name` is for messages.
 ///
 /// # Errors
 /// [`ListError`] for the first line that is no command.
@@ -90,13 +104,35 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
     {
         return Err(ListError::ShellWord { name, line, word: word.clone(), text: shown() });
     }
-    let mut words = words.into_iter().map(std::ffi::OsString::from);
+    let (mut memory, mut restartable) = (None, true);
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next_if(|word| is_attribute(word)) {
+        let refuse = |why: String| ListError::Attribute { name: name.clone(), line, why, text: shown() };
+        match word.split_once(':') {
+            Some(("memory", size)) => {
+                memory = Some(size.parse::<Bytes>().map_err(|e| refuse(e.to_string()))?)
+            }
+            Some(("restartable", "yes")) => restartable = true,
+            Some(("restartable", "no")) => restartable = false,
+            Some(("restartable", other)) => return Err(refuse(format!("{other:?} is neither yes nor no"))),
+            _ => return Err(refuse(format!("{word:?} says nothing of a job"))),
+        }
+    }
+    let mut words = words.map(std::ffi::OsString::from);
     match words.next() {
         Some(program) if !program.is_empty() => {
-            Ok(Draft { command: Command { program, arguments: words.collect() }, shard: None })
+            let command = Command { program, arguments: words.collect() };
+            Ok(Draft { memory, restartable, ..Draft::of(command) })
         }
         _ => Err(ListError::EmptyProgram { name, line, text: shown() }),
     }
+}
+
+/// `name:value`, before the command. No program is called like that unless by its path.
+fn is_attribute(word: &str) -> bool {
+    let name = word.split_once(':').map(|(name, _)| name);
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()))
+        && !word.contains('/')
 }
 
 /// Whether `word` stands somewhere in the line without quotes.
@@ -129,6 +165,22 @@ mod tests {
         assert!(parse("jobs", b"false && true\n").unwrap_err().to_string().contains("sh -c"));
         assert_eq!(parse("jobs", b"sh -c 'a | b' x '|'\nsh -c 'a && b'\n").unwrap().len(), 2);
         assert!(parse("jobs", b"true\n\xff\n").unwrap_err().to_string().contains("byte 5"));
+    }
+
+    #[test]
+    fn a_job_may_say_what_it_needs() {
+        let drafts = parse("jobs", b"memory:250M restartable:no ./t memory:1G\n./t\n").unwrap();
+        assert_eq!((drafts[0].memory, drafts[0].restartable), (Some(Bytes::mib(250)), false));
+        assert_eq!(drafts[0].command.arguments, ["memory:1G"]);
+        assert_eq!((drafts[1].memory, drafts[1].restartable), (None, true));
+        for (line, wanted) in [
+            ("memory:lots ./t", "is not a size"),
+            ("memroy:1G ./t", "says nothing of a job"),
+            ("restartable:maybe ./t", "neither yes nor no"),
+        ] {
+            let error = parse("jobs", line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains("jobs:1"), "{error}");
+        }
     }
 
     proptest::proptest! {

@@ -3,14 +3,16 @@
 //! - [`list`]: one command a line
 //! - [`shards`]: one command, cut in parts
 //! - [`names`]: what jobs are called
+//! - [`groups`]: which of them are likely to be alike
 
+pub mod groups;
 pub mod list;
 pub mod names;
 pub mod shards;
 
 use std::ffi::OsString;
 
-use crate::model::{Command, Shard};
+use crate::model::{Bytes, Command, Shard};
 
 /// A job before it has a name, a number and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +21,21 @@ pub struct Draft {
     pub command: Command,
     /// Which part of a sharded command it is.
     pub shard: Option<Shard>,
+    /// The memory that it is said to need.
+    pub memory: Option<Bytes>,
+    /// Whether it may be killed to make room, and run again.
+    pub restartable: bool,
+}
+
+impl Draft {
+    /// Of a command of which nothing else is said.
+    pub fn of(command: Command) -> Draft {
+        Draft { command, shard: None, memory: None, restartable: true }
+    }
 }
 
 /// The one command of the command line; `None` without words.
 pub fn single(words: &[OsString]) -> Option<Draft> {
     let (program, arguments) = words.split_first()?;
-    let command = Command { program: program.clone(), arguments: arguments.to_vec() };
-    Some(Draft { command, shard: None })
+    Some(Draft::of(Command { program: program.clone(), arguments: arguments.to_vec() }))
 }

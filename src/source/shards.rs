@@ -20,7 +20,7 @@ fn part(draft: &Draft, shard: Shard) -> Draft {
         program: fill(&draft.command.program),
         arguments: draft.command.arguments.iter().map(fill).collect(),
     };
-    Draft { command, shard: Some(shard) }
+    Draft { command, shard: Some(shard), ..*draft }
 }
 
 fn replace(word: &OsStr, from: &str, to: &str) -> OsString {

@@ -1,0 +1,180 @@
+//! May this job start now?
+//!
+//! ```text
+//! pressing, or frozen jobs and hardly any room? ── yes ──▶ nobody starts
+//!     │ no
+//! nothing runs?                                 ── yes ──▶ start: one may always run
+//!     │ no
+//! editor kept waiting (PSI)?                    ── yes ──▶ nobody starts
+//!     │ no
+//! more than the usual number, processors busy?  ── yes ──▶ nobody starts
+//!     │ no
+//! fits by estimate?  or a bet worth its risk?   ── yes ──▶ start, and reserve what it may take
+//!     │ no
+//! evicted, and waiting for long?                ── yes ──▶ nobody overtakes it
+//!     │ no
+//!     └─▶ wait; the next in the queue is asked
+//! ```
+
+use std::time::Duration;
+
+use super::Governor;
+use super::job::Phase;
+use crate::model::JobId;
+use crate::model::governor::Signal;
+use crate::policy::tuning::{BETS_UNTIL, CAUTION, EVICTED_PATIENCE};
+
+/// Starts of one step: what they have reserved.
+#[derive(Debug)]
+pub struct Admission {
+    closed: Option<Hold>,
+    /// Expected use of all that runs, and its variance.
+    expected: f64,
+    variance: f64,
+    running: usize,
+    active: bool,
+    someone_grows: bool,
+    /// Growing jobs of which nothing is known.
+    unknown: usize,
+    coming: bool,
+    cpus: f64,
+    asked: usize,
+}
+
+/// May it start?
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Answer {
+    /// Yes.
+    Start,
+    /// Not now; others may.
+    Wait(Hold),
+    /// Not now, and nobody behind it.
+    Stop(Hold),
+}
+
+/// Why not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hold {
+    /// What was looked at; `None` for what the user need not hear of: processors are busy.
+    pub signal: Option<Signal>,
+    /// What it said.
+    pub value: f64,
+    /// The line that it was held against.
+    pub line: f64,
+}
+
+impl Governor {
+    /// Begins a step's starts.
+    pub fn admission(&self) -> Admission {
+        let (mut expected, mut variance, mut cpus, mut unknown) = (self.coming(), 0.0, 0.0, 0);
+        let tick = self.room.tick();
+        for job in self.running() {
+            let estimate = self.estimate(job);
+            match job.phase {
+                Phase::Active => {
+                    expected += estimate.mean;
+                    variance += estimate.deviation.powi(2);
+                    cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
+                    unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
+                }
+                Phase::Frozen { .. } => expected += job.now.memory + self.remaining(job) / 2.0,
+                Phase::Dying | Phase::Queued { .. } => {}
+            }
+        }
+        let frozen = self.running().any(|job| job.frozen_since().is_some());
+        let need: f64 = self
+            .running()
+            .filter(|job| job.is_active())
+            .map(|job| (job.now.slope * self.room.horizon()).min(self.remaining(job)))
+            .sum();
+        let left = self.room.before_freezing();
+        let closed = if self.is_pressing(need) || (frozen && left < 0.05 * self.room.whole()) {
+            Some(Hold { signal: Some(Signal::Memory), value: left, line: need + self.room.guard() })
+        } else {
+            self.pressure.over(self.settings.max_pressure).map(|(signal, value)| Hold {
+                signal: Some(signal),
+                value: value as f64,
+                line: self.settings.max_pressure as f64,
+            })
+        };
+        Admission {
+            closed,
+            expected,
+            variance,
+            running: self.running.len(),
+            active: self.running().any(|job| job.is_active()),
+            someone_grows: self.running().any(|job| job.is_active() && job.is_growing(tick)),
+            unknown,
+            coming: self.coming() > 0.0,
+            cpus,
+            asked: 0,
+        }
+    }
+
+    /// May `job` start as the next one of this step?
+    pub fn ask(&self, admission: &mut Admission, now: Duration, job: JobId) -> Answer {
+        let first = admission.asked == 0;
+        admission.asked += 1;
+        if admission.running == 0 {
+            return self.start(admission, job, 0.0, f64::INFINITY);
+        }
+        if let Some(hold) = admission.closed {
+            return Answer::Stop(hold);
+        }
+        let job_id = job;
+        let job = &self.jobs[job.0 as usize];
+        let cpus = self.known.cpus(job.group);
+        let extra = admission.running >= self.settings.jobs as usize;
+        if extra && admission.active && admission.cpus + cpus > f64::from(self.settings.cpus) {
+            return Answer::Stop(Hold {
+                signal: None,
+                value: admission.cpus + cpus,
+                line: f64::from(self.settings.cpus),
+            });
+        }
+        if !self.room.is_known() {
+            return self.start(admission, job_id, cpus, f64::INFINITY);
+        }
+        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
+        let knows = self.known.knows_group(job.group) || job.declared.is_some();
+        let mean = if !knows && self.known.is_empty() && job.floor == 0.0 {
+            // Of nothing known: half of what those have that run, so that the first fill is not a flood.
+            let (count, sum) = self.running().fold((0.0, 0.0), |(n, sum), job| (n + 1.0, sum + job.now.top));
+            estimate.mean.max(0.5 * sum / f64::max(count, 1.0))
+        } else {
+            estimate.mean
+        };
+        let room = self.room.for_starts() - self.room.guard();
+        let gap = room - admission.expected - CAUTION * admission.variance.sqrt();
+        let deviation = (admission.variance + estimate.deviation.powi(2)).sqrt();
+        let fits = admission.expected + mean + CAUTION * deviation <= room;
+        let bet = job.evicted < BETS_UNTIL
+            && job.floor <= gap
+            && !admission.coming
+            && self
+                .known
+                .is_worth(job, gap)
+                .unwrap_or_else(|| !admission.someone_grows && gap > 0.03 * self.room.whole() && first);
+        let may_probe = knows || admission.unknown < self.settings.cpus.max(1) as usize;
+        if (fits || bet) && may_probe {
+            admission.variance += estimate.deviation.powi(2);
+            admission.unknown += usize::from(!knows);
+            return self.start(admission, job_id, cpus, gap.max(job.floor).min(mean.max(job.floor)));
+        }
+        let hold = Hold { signal: Some(Signal::Memory), value: gap, line: mean };
+        let waited = match job.phase {
+            Phase::Queued { since } => now.saturating_sub(since),
+            _ => Duration::ZERO,
+        };
+        if job.evicted > 0 && waited > EVICTED_PATIENCE { Answer::Stop(hold) } else { Answer::Wait(hold) }
+    }
+
+    fn start(&self, admission: &mut Admission, job: JobId, cpus: f64, reserved: f64) -> Answer {
+        let estimate = self.estimate(&self.jobs[job.0 as usize]);
+        admission.expected += reserved.min(estimate.mean);
+        admission.cpus += cpus;
+        admission.running += 1;
+        (admission.active, admission.someone_grows) = (true, true);
+        Answer::Start
+    }
+}

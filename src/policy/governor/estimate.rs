@@ -1,0 +1,189 @@
+//! How large will a job become? From finished jobs that had its size at its age.
+//!
+//! ```text
+//! evicted too often ─▶ all of the budget      declared ─▶ what was declared, until the plateau says better
+//! evicted           ─▶ those above the size at which it was
+//! alike of its group ─▶ else alike of all ─▶ else a multiple of its size while it grows
+//! ```
+
+use std::collections::VecDeque;
+
+use super::job::Job;
+use super::track::{Track, place};
+use crate::policy::tuning::{ALONE_AFTER, BET, EVICTED_GROWTH, FORGETTING, HOPE, REMEMBERED, UNKNOWN_GROWTH};
+
+/// A size that is not known exactly, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The likeliest.
+    pub mean: f64,
+    /// Standard deviation.
+    pub deviation: f64,
+}
+
+/// What the finished jobs of a run have taught.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// The newest last.
+    finished: VecDeque<Finished>,
+}
+
+#[derive(Debug, Clone)]
+struct Finished {
+    group: u32,
+    peak: f64,
+    duration: f64,
+    track: Track,
+    /// Processors that it kept busy.
+    cpus: Option<f64>,
+}
+
+/// Peaks this near to a size are not below it: a plateau does not belong to the next larger kind.
+const NEARLY: f64 = 0.95;
+
+/// Of so many of the newest a bet is made.
+const NEWEST: usize = 32;
+
+impl Known {
+    /// Takes in a job that came to its end by itself.
+    pub fn learn(&mut self, job: &Job) {
+        if self.finished.len() == REMEMBERED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(Finished {
+            group: job.group,
+            peak: job.now.top,
+            duration: job.now.age,
+            track: job.now.track.clone(),
+            cpus: job.now.cpus,
+        });
+    }
+
+    /// Processors that a job of `group` keeps busy: as the newest of them did, else one.
+    pub fn cpus(&self, group: u32) -> f64 {
+        let measured: Vec<f64> =
+            self.of_group(group).filter_map(|finished| finished.cpus).take(NEWEST).collect();
+        if measured.is_empty() { 1.0 } else { measured.iter().sum::<f64>() / measured.len() as f64 }
+    }
+
+    pub fn knows_group(&self, group: u32) -> bool {
+        self.finished.iter().any(|finished| finished.group == group)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.finished.is_empty()
+    }
+
+    /// What `job` will come to at the most. Never below what it has.
+    pub fn estimate(&self, job: &Job, budget: f64, tick: f64) -> Estimate {
+        let now = &job.now;
+        let estimate = self.unbounded(job, budget, tick);
+        Estimate { mean: estimate.mean.max(now.memory), ..estimate }
+    }
+
+    fn unbounded(&self, job: &Job, budget: f64, tick: f64) -> Estimate {
+        let now = &job.now;
+        let exactly = |mean| Estimate { mean, deviation: 0.0 };
+        let growing = job.is_growing(tick);
+        if job.evicted >= ALONE_AFTER {
+            return exactly(budget);
+        }
+        if let Some(declared) = job.declared {
+            return match now.memory / declared {
+                part if (0.75..=1.3).contains(&part) && !growing => exactly(1.02 * now.memory),
+                part if part > 1.0 => exactly(now.memory * if growing { 1.25 } else { 1.05 }),
+                _ => Estimate { mean: declared.max(1.1 * job.floor), deviation: 0.1 * declared },
+            };
+        }
+        if job.floor > now.top {
+            let above = |finished: &&Finished| finished.peak >= NEARLY * job.floor;
+            let of_group = self.of_group(job.group).filter(above);
+            let of_all = || self.all().filter(above);
+            return weigh(of_group, 1)
+                .or_else(|| weigh(of_all(), 3))
+                .unwrap_or(exactly(EVICTED_GROWTH * job.floor));
+        }
+        if let Some(estimate) = self.alike(self.of_group(job.group), job, tick, 1) {
+            return estimate;
+        }
+        match self.alike(self.all(), job, tick, 3) {
+            Some(estimate) if growing => estimate,
+            Some(estimate) => Estimate { mean: now.memory + 0.1 * (estimate.mean - now.memory), ..estimate },
+            None if growing => exactly(UNKNOWN_GROWTH * now.top),
+            None => exactly(now.top),
+        }
+    }
+
+    /// Those that had this size at this age; if there are none, all that came to this size.
+    fn alike<'a>(
+        &self,
+        of: impl Iterator<Item = &'a Finished> + Clone,
+        job: &Job,
+        tick: f64,
+        at_least: usize,
+    ) -> Option<Estimate> {
+        let (age, top) = (job.now.age, job.now.top);
+        if of.clone().count() < at_least {
+            return None;
+        }
+        let large = of.filter(move |finished| finished.peak >= NEARLY * top);
+        let same = large.clone().filter(move |finished| {
+            let (from, to) = (0.7 * age - 2.0 * tick, 1.4 * age + 2.0 * tick);
+            let at = place(top);
+            finished.duration * 1.3 + 2.0 * tick >= age
+                && finished.track.place_at(from) <= at + 1
+                && finished.track.place_at(to) + 1 >= at
+        });
+        weigh(same, 1).or_else(|| weigh(large, 1))
+    }
+
+    /// Whether a start into a gap that the job may not fit wins more than it loses.
+    pub fn is_worth(&self, job: &Job, gap: f64) -> Option<bool> {
+        let of_group: Vec<&Finished> = self.of_group(job.group).take(NEWEST).collect();
+        let set = if of_group.is_empty() && self.finished.len() >= 3 {
+            self.all().take(NEWEST).collect()
+        } else {
+            of_group
+        };
+        if set.is_empty() {
+            return None;
+        }
+        let mean = set.iter().map(|finished| finished.duration).sum::<f64>() / set.len() as f64;
+        let (fit, too_large): (Vec<&&Finished>, Vec<_>) =
+            set.iter().partition(|finished| finished.peak <= gap);
+        let win = HOPE * mean + fit.iter().map(|finished| finished.duration).sum::<f64>();
+        let outgrown =
+            |finished: &&&Finished| finished.track.age_when_passing(gap).unwrap_or(finished.duration) + 0.05;
+        let lose = too_large.iter().map(outgrown).sum::<f64>();
+        Some(win > BET * lose)
+    }
+
+    /// The newest first.
+    fn all(&self) -> impl Iterator<Item = &Finished> + Clone {
+        self.finished.iter().rev()
+    }
+
+    fn of_group(&self, group: u32) -> impl Iterator<Item = &Finished> + Clone {
+        self.all().filter(move |finished| finished.group == group)
+    }
+}
+
+/// Mean and deviation of peaks, the newest first and weighing most; `None` of fewer than `at_least`.
+fn weigh<'a>(finished: impl Iterator<Item = &'a Finished>, at_least: usize) -> Option<Estimate> {
+    let (mut count, mut weight) = (0, 1.0);
+    let (mut weights, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for Finished { peak, .. } in finished {
+        weights += weight;
+        sum += weight * peak;
+        squares += weight * peak * peak;
+        weight *= FORGETTING;
+        count += 1;
+    }
+    if count < at_least {
+        return None;
+    }
+    let mean = sum / weights;
+    let deviation = (squares / weights - mean * mean).max(0.0).sqrt();
+    let deviation = if count < 3 { deviation.max(0.15 * mean) } else { deviation };
+    Some(Estimate { mean, deviation })
+}

@@ -1,0 +1,187 @@
+//! What the governor knows of one job.
+//!
+//! ```text
+//! queued ──▶ active ◀──▶ frozen
+//!    ▲          │           │
+//!    │          ▼           ▼
+//!    └──────── dying (killed, its memory on its way back)
+//! ```
+//!
+//! Age counts active time only: a frozen job neither grows older nor learns.
+
+use std::time::Duration;
+
+use super::track::Track;
+use super::{JobFacts, is_worth_a_rate, is_worth_a_slope};
+use crate::model::reading::JobReading;
+use crate::model::{AttemptId, Bytes, JobId};
+use crate::policy::tuning::{GROWN, GROWN_LEAST, SETTLED_AFTER, SLOPE_FADES};
+
+/// One job, from before its first attempt to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub id: JobId,
+    /// Number of the attempt that runs, or ran last.
+    pub attempt: u32,
+    /// Jobs of one group are likely to be alike.
+    pub group: u32,
+    /// Bytes that it was said to need.
+    pub declared: Option<f64>,
+    pub restartable: bool,
+    /// Rank of its first start, kept over evictions; `None` before.
+    pub seniority: Option<u32>,
+    /// The largest size at which it was evicted.
+    pub floor: f64,
+    pub evicted: u32,
+    pub phase: Phase,
+    /// Whether its process has exec'd: a clone into a frozen group would block.
+    pub born: bool,
+    /// Whether it dies because there was no room.
+    pub evicting: bool,
+    /// Of the present attempt.
+    pub now: Growth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Phase {
+    Queued { since: Duration },
+    Active,
+    Frozen { since: Duration },
+    Dying,
+}
+
+/// How an attempt's memory developed; sizes in bytes, ages in seconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Growth {
+    pub memory: f64,
+    pub top: f64,
+    pub age: f64,
+    /// The age at which it last grew by more than a trickle, and its size then.
+    pub grew_at: f64,
+    grew_to: f64,
+    /// Bytes a second.
+    pub slope: f64,
+    /// Processors that it keeps busy, as measured last.
+    pub cpus: Option<f64>,
+    pub track: Track,
+    looks: u32,
+    /// When it was last seen at all.
+    seen: Duration,
+    sensed: Duration,
+    /// Processor time at the last measurement, and the age then.
+    cpu_then: Option<(Duration, f64)>,
+}
+
+impl Job {
+    pub fn new(id: JobId, facts: &JobFacts) -> Job {
+        Job {
+            id,
+            attempt: 0,
+            group: facts.group,
+            declared: facts.memory.map(|bytes| bytes.0 as f64),
+            restartable: facts.restartable,
+            seniority: None,
+            floor: 0.0,
+            evicted: 0,
+            phase: Phase::Queued { since: Duration::ZERO },
+            born: false,
+            evicting: false,
+            now: Growth::default(),
+        }
+    }
+
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.id, number: self.attempt }
+    }
+
+    pub fn start(&mut self, now: Duration, attempt: u32) {
+        self.attempt = attempt;
+        (self.phase, self.born, self.evicting) = (Phase::Active, false, false);
+        self.now = Growth { sensed: now, ..Growth::default() };
+    }
+
+    pub fn sense(&mut self, now: Duration, seen: &JobReading) {
+        let active = self.is_active();
+        self.now.seen = now;
+        self.now.sense(now, seen, active);
+    }
+
+    /// Of one that was not seen at `now`: it holds nothing.
+    pub fn miss(&mut self, now: Duration) {
+        if self.now.seen != now {
+            self.now.memory = 0.0;
+        }
+    }
+
+    /// What was freezing when it was last sensed must not be charged for the time to the thaw.
+    pub fn thaw(&mut self, now: Duration) {
+        self.phase = Phase::Active;
+        self.now.sensed = now;
+    }
+
+    /// At its end the kernel tells what no look saw: all of a short job, the last spike of a long one. Of a job that
+    /// was looked at it may be page cache, so it counts a little only.
+    pub fn note_peak(&mut self, now: Duration, peak: Option<Bytes>) {
+        let growth = &mut self.now;
+        if self.phase == Phase::Active {
+            growth.age += now.saturating_sub(growth.sensed).as_secs_f64();
+        }
+        let Some(peak) = peak.map(|peak| peak.0 as f64) else { return };
+        let most = if growth.looks < 3 { peak } else { peak.min(1.25 * growth.top) };
+        if most > growth.top {
+            growth.top = most;
+            growth.track.note(growth.age, most);
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
+    /// Since when it has been frozen.
+    pub fn frozen_since(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Frozen { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Whether it still grows: it did within the last quarter of its age, or since about the last look.
+    pub fn is_growing(&self, tick: f64) -> bool {
+        self.now.age - self.now.grew_at <= (SETTLED_AFTER * self.now.age).max(1.5 * tick)
+    }
+}
+
+impl Growth {
+    fn sense(&mut self, now: Duration, seen: &JobReading, active: bool) {
+        let since = now.saturating_sub(self.sensed);
+        if !is_worth_a_slope(since) {
+            return;
+        }
+        let (seconds, memory) = (since.as_secs_f64(), seen.memory.0 as f64);
+        if active {
+            self.age += seconds;
+            self.sense_cpu(seen.cpu);
+        }
+        self.slope = ((memory - self.memory) / seconds).max(self.slope * SLOPE_FADES).max(0.0);
+        if memory > self.grew_to * GROWN + GROWN_LEAST {
+            (self.grew_at, self.grew_to) = (self.age, memory);
+        }
+        if memory > self.top {
+            self.top = memory;
+            self.track.note(self.age, memory);
+        }
+        (self.memory, self.sensed) = (memory, now);
+        self.looks += 1;
+    }
+
+    fn sense_cpu(&mut self, cpu: Option<Duration>) {
+        let Some(cpu) = cpu else { return };
+        let (then, age) = *self.cpu_then.get_or_insert((cpu, self.age));
+        let since = self.age - age;
+        if is_worth_a_rate(Duration::from_secs_f64(since.max(0.0))) {
+            self.cpus = Some(cpu.saturating_sub(then).as_secs_f64() / since);
+            self.cpu_then = Some((cpu, self.age));
+        }
+    }
+}

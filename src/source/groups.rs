@@ -1,0 +1,44 @@
+//! Which jobs are likely to need alike: those that run the same program, or the same script of an interpreter.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::Draft;
+
+/// Programs that are whatever their first argument is.
+const INTERPRETERS: [&str; 8] = ["bash", "env", "node", "perl", "python", "python3", "ruby", "sh"];
+
+/// The group of each of `drafts`, in their order.
+pub fn groups(drafts: &[Draft]) -> Vec<u32> {
+    let mut known: HashMap<(&OsStr, Option<&OsStr>), u32> = HashMap::new();
+    drafts
+        .iter()
+        .map(|draft| {
+            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+            *known.entry(key(draft)).or_insert(next)
+        })
+        .collect()
+}
+
+fn key(draft: &Draft) -> (&OsStr, Option<&OsStr>) {
+    let program = draft.command.program.as_os_str();
+    let name = Path::new(program).file_name().and_then(OsStr::to_str);
+    let interprets = name.is_some_and(|name| INTERPRETERS.contains(&name));
+    let first = draft.command.arguments.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    (program, first.filter(|_| interprets).map(|word| word.as_os_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::single;
+
+    #[test]
+    fn the_same_program_is_the_same_group() {
+        let of = |line: &str| single(&line.split(' ').map(Into::into).collect::<Vec<_>>()).unwrap();
+        let drafts =
+            ["./a 1", "./b 1", "./a 2", "python3 -q x.py 1", "python3 y.py", "python3 x.py 3"].map(of);
+        assert_eq!(groups(&drafts), [0, 1, 0, 2, 3, 2]);
+    }
+}
