@@ -76,6 +76,7 @@ fn started(isolation: Isolation, pass_through: bool) -> Event {
         budget: profile().budget,
         jobs: if pass_through { 1 } else { 9 },
         parallel: if pass_through { 1 } else { 4 },
+        absent_sensors: vec!["pressure of the editor"],
         pass_through,
     })
 }

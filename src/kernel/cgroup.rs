@@ -93,6 +93,14 @@ fn collect_pids(group: &Dir, pids: &mut Vec<u32>) {
     }
 }
 
+/// How often an OOM daemon in user space chose the group: the attribute `user.oomd_ooms`, which systemd-oomd and Meta's
+/// oomd set before they kill. `None` if none did.
+pub fn oomd_ooms(group: &Dir) -> Option<u64> {
+    let mut value = [0; 20];
+    let length = rustix::fs::fgetxattr(group, "user.oomd_ooms", &mut value).ok()?;
+    std::str::from_utf8(value.get(..length)?).ok()?.trim_end_matches('\0').trim().parse().ok()
+}
+
 /// `usage_usec` of the text of `cpu.stat`: there with and without the cpu controller.
 pub fn cpu_time(stat: &str) -> Option<Duration> {
     keyed(stat, "usage_usec").map(Duration::from_micros)

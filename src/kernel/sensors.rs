@@ -31,6 +31,9 @@ pub struct Sensors {
     system: Option<Pressures>,
     run_pressure: Option<Pressures>,
     editor: Option<Pressures>,
+    /// Where the machine has no PSI.
+    vmstat: Option<Held>,
+    events: Option<Held>,
     buffer: Box<[u8; ROOM]>,
 }
 
@@ -65,11 +68,15 @@ impl Sensors {
                 })
                 .collect(),
         };
+        let system = own_machine.then(|| Pressures::open(Path::new("/proc/pressure"), "")).flatten();
+        let without_psi = own_machine && system.is_none();
         Sensors {
             meminfo: Held::open(Path::new("/proc/meminfo")),
             above,
             run: run.and_then(|(dir, version)| MemoryGroup::open(dir.path(), version)),
-            system: own_machine.then(|| Pressures::open(Path::new("/proc/pressure"), "")).flatten(),
+            system,
+            vmstat: without_psi.then(|| Held::open(Path::new("/proc/vmstat"))).flatten(),
+            events: run.and_then(|(dir, _)| Held::open(&dir.path().join("memory.events"))),
             run_pressure: ground.v2().and_then(|dir| Pressures::open(dir.path(), ".pressure")),
             editor: editor.and_then(|dir| Pressures::open(dir, ".pressure")),
             buffer: Box::new([0; ROOM]),
@@ -100,6 +107,20 @@ impl Sensors {
         let buffer = &mut *self.buffer;
         let mut read = |pressures: &Option<Pressures>| pressures.as_ref().map(|files| files.read(buffer));
         Stalls { system: read(&self.system), run: read(&self.run_pressure), editor: read(&self.editor) }
+    }
+
+    /// Pages that were given up and read again, where that is looked at.
+    pub fn refaults(&mut self) -> Option<u64> {
+        let text = self.vmstat.as_ref()?.read(&mut self.buffer)?;
+        // Before Linux 5.9 there was one count for both kinds.
+        let names: [&[u8]; 3] =
+            [b"workingset_refault_anon", b"workingset_refault_file", b"workingset_refault"];
+        names.iter().filter_map(|name| field(text, name)).reduce(|sum, pages| sum + pages)
+    }
+
+    /// How often the run was slowed at its `memory.high`.
+    pub fn high(&mut self) -> Option<u64> {
+        field(self.events.as_ref()?.read(&mut self.buffer)?, b"high")
     }
 
     /// The sensors that this machine does not have, by name.

@@ -50,6 +50,8 @@ pub struct RunStarted {
     pub jobs: usize,
     /// How many of them may run at once.
     pub parallel: usize,
+    /// Sensors that the governor has to do without; empty without a governor.
+    pub absent_sensors: Vec<&'static str>,
     /// Whether this is one job with its streams passed through.
     pub pass_through: bool,
 }

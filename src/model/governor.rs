@@ -77,6 +77,10 @@ pub enum Signal {
     CpuPressure,
     /// Part of the time in which a disk was waited for. Thousandths.
     IoPressure,
+    /// Pages that were given up and read again at once: memory is short, on a machine without PSI. Pages a second.
+    Refaults,
+    /// Times that the run was slowed at its `memory_high`. A second.
+    MemoryHigh,
 }
 
 /// What the governor came to over a run.

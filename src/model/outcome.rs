@@ -102,6 +102,9 @@ pub struct Evidence {
     pub leaked_count: u64,
     /// Still alive after the kill: in an uninterruptible sleep.
     pub unkillable: bool,
+    /// How often systemd-oomd, or Meta's oomd, set out to kill it: `user.oomd_ooms` of its group. Only asked of what
+    /// died by a SIGKILL that nobody owns up to.
+    pub oomd_ooms: Option<u64>,
     /// Killed by sandtest because a sample was over this limit.
     pub sampled_over: Option<super::LimitName>,
 }

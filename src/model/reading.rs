@@ -24,6 +24,11 @@ pub struct Reading {
     pub jobs: Vec<JobReading>,
     /// Time lost to a lack of something, since some time in the past (Documentation/accounting/psi.rst, `total`).
     pub stalls: Stalls,
+    /// Pages that were read again soon after they were given up (`workingset_refault_*` of `/proc/vmstat`), since some
+    /// time in the past. Looked at where the machine has no PSI.
+    pub refaults: Option<u64>,
+    /// How often the run was slowed at its `memory.high` (`high` of `memory.events`), since it began.
+    pub high: Option<u64>,
 }
 
 /// One running attempt.

@@ -69,7 +69,7 @@ pub enum Input {
     /// `next_deadline` has come.
     Tick,
     /// `next_look` has come, and this was seen.
-    Sense(Reading),
+    Sense(Box<Reading>),
 }
 
 /// How an attempt ended.

@@ -33,6 +33,9 @@ pub const SAMPLE_FASTEST: Duration = Duration::from_millis(10);
 /// And no less often. 64 sleeping jobs cost 1.6 % of a core at 200 ms, half of that at this.
 pub const SAMPLE_SLOWEST: Duration = Duration::from_millis(400);
 
+/// And so often where the memory of all jobs together is near its ceiling.
+pub const SAMPLE_NEAR: Duration = Duration::from_millis(30);
+
 /// Without a governor: attempts of a job for which there was no room.
 pub const MAX_EVICTIONS: u32 = 2;
 
@@ -105,6 +108,10 @@ pub const AGAIN: f64 = 3.0;
 
 /// Pressure is measured over so long: shorter tells of a single hiccup.
 pub const PRESSURE_WINDOW: Duration = Duration::from_secs(1);
+
+/// So many pages a second that are read again right after they were given up are too many: at 50 us each, which is
+/// what a good disk takes, somebody waits all of the time.
+pub const REFAULTS: u64 = 20_000;
 
 /// Processor use is measured over so long.
 pub const CPU_WINDOW: Duration = Duration::from_millis(100);

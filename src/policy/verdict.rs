@@ -12,6 +12,8 @@
 //! oom_kill > 0?   ── own limit was full ──▶ oom
 //!    │            ── the budget was full, or a limit outside ──▶ evicted
 //!    │ no
+//! chosen by an OOM daemon in user space? ── yes ──▶ evicted
+//!    │ no
 //! forks were refused and it failed?
 //!    │            ── by its own limit ──▶ pids
 //!    │            ── by the budget's, or one outside ──▶ evicted
@@ -84,6 +86,9 @@ pub fn judge(
             (false, false) => of(Outcome::Evicted, Cause::Outside),
         };
     }
+    if some(evidence.oomd_ooms) {
+        return of(Outcome::Evicted, Cause::Outside);
+    }
     let cause = if ended == Some(Ended::Interrupted) { Cause::Interrupted } else { Cause::Own };
     match exit {
         Some(Exit::Code(0)) => of(Outcome::Exited, cause),
@@ -128,6 +133,12 @@ mod tests {
         assert_eq!(outcome(kill(), None, killed(1, 1)), (Outcome::Oom, Cause::Own));
         assert_eq!(outcome(kill(), None, killed(0, 1)), (Outcome::Evicted, Cause::Budget));
         assert_eq!(outcome(kill(), None, killed(0, 0)), (Outcome::Evicted, Cause::Outside));
+    }
+
+    #[test]
+    fn what_an_oom_daemon_kills_is_not_the_jobs_doing() {
+        let oomd = Evidence { oomd_ooms: Some(1), oom_kill: Some(0), ..Evidence::default() };
+        assert_eq!(outcome(kill(), None, oomd), (Outcome::Evicted, Cause::Outside));
     }
 
     #[test]

@@ -202,7 +202,7 @@ pub fn option<T: Scalar>(text: &str) -> Result<T, String> {
 }
 
 impl Scalar for Percent {
-    const EXPECTED: &str = "a percentage of visible memory, such as 20%";
+    const EXPECTED: &str = "a percentage, such as 20%";
     fn read(text: &str) -> Result<Percent, String> {
         Percent::parse(text).unwrap_or_else(|| Err(not(text, "a percentage", Self::EXPECTED)))
     }

@@ -56,6 +56,12 @@ fn seen(decision: &Decision) -> String {
         Signal::MemoryPressure => waited("memory is waited for"),
         Signal::CpuPressure => waited("the editor waits for a processor"),
         Signal::IoPressure => waited("the disk is waited for"),
+        Signal::Refaults => {
+            format!("{} pages a second are read again that were just given up", decision.value)
+        }
+        Signal::MemoryHigh => {
+            format!("the run was slowed at its memory_high {} times a second", decision.value)
+        }
         Signal::Memory | Signal::FrozenTime => {
             let filling = match decision.filling {
                 rate if rate > STILL => format!(", filling at {rate}/s"),

@@ -130,6 +130,9 @@ impl Teller<'_> {
             ];
         }
         let first = match self.attempt.cause {
+            Cause::Outside if some(evidence.oomd_ooms) => {
+                "evicted: an OOM daemon (systemd-oomd) killed it for want of memory on this machine.".into()
+            }
             Cause::Budget if !for_memory => format!(
                 "evicted: all jobs together had as many processes and threads as they may ({}), not this job alone.",
                 self.set_by("budget.pids_max", "the profile")

@@ -26,7 +26,7 @@ use crate::kernel::keeper::Keeper;
 use crate::kernel::spawn::{Child, Program};
 use crate::kernel::spawner::{Order, Spawner, Stream};
 use crate::kernel::tree::Mark;
-use crate::kernel::{KernelError, pidfd, readiness};
+use crate::kernel::{KernelError, cgroup, pidfd, readiness};
 use crate::model::event::{Captured, SpawnError};
 use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, LimitName, Limits};
 use crate::policy::scheduler::End;
@@ -164,7 +164,10 @@ pub(super) async fn supervise(
         Ok(Some((exit, cpu_time))) => (Some(exit), Some(cpu_time)),
         Ok(None) | Err(_) => (None, None),
     };
-    let evidence = shared.evidence(&live, left, cpu_time);
+    let mut evidence = shared.evidence(&live, left, cpu_time);
+    if exit == Some(Exit::Signal(libc::SIGKILL)) && !killed {
+        evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);
+    }
     shared.live.remove(attempt.id);
     let limits = shared.limits_of(&live);
     let held = live.frozen.get().total(shared.clock.now());

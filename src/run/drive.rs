@@ -152,6 +152,7 @@ impl Drive {
             budget: plan.budget,
             jobs: plan.jobs.len(),
             parallel: plan.parallel,
+            absent_sensors: self.eyes.as_ref().map(Eyes::absent).unwrap_or_default(),
             pass_through: plan.streams == Streams::PassThrough,
         }));
         if sample::is_needed(&plan.isolation) {
@@ -160,14 +161,14 @@ impl Drive {
         if plan.outlook.is_some() {
             // The cap is as it should be before anything starts.
             let seen = self.look(self.shared.clock.now());
-            self.step(Input::Sense(seen), report);
+            self.step(Input::Sense(Box::new(seen)), report);
         }
         self.step(Input::Begin, report);
         while !self.finished {
             let input = self.next_input(report).await;
             if matches!(input, Input::Ended(_)) && self.scheduler.wants_a_look() {
                 let seen = self.look(self.shared.clock.now());
-                self.step(Input::Sense(seen), report);
+                self.step(Input::Sense(Box::new(seen)), report);
             }
             self.step(input, report);
         }
@@ -216,7 +217,7 @@ impl Drive {
                 () = until => {
                     let now = self.shared.clock.now();
                     let time_to_look = look.is_some_and(|look| look <= now);
-                    return if time_to_look { Input::Sense(self.look(now)) } else { Input::Tick };
+                    return if time_to_look { Input::Sense(Box::new(self.look(now))) } else { Input::Tick };
                 }
             }
         }
@@ -232,6 +233,7 @@ impl Drive {
             }
             None => self.scheduler.step(now, input),
         };
+        self.shared.live.near.set(self.scheduler.wants_a_look());
         for effect in effects {
             match effect {
                 Effect::Prepare(id) => self.prepare(id),

@@ -77,6 +77,8 @@ pub struct LiveSet {
     starting: RefCell<BTreeMap<AttemptId, Lifeline>>,
     /// Our child that is no job's.
     guardian: u32,
+    /// Whether the run's memory is near its ceiling, so that what is sampled is sampled often.
+    pub near: Cell<bool>,
 }
 
 impl LiveSet {

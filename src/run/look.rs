@@ -60,6 +60,11 @@ impl Eyes {
         Eyes { sensors, cpu_read: None }
     }
 
+    /// What is not there to look at.
+    pub fn absent(&self) -> Vec<&'static str> {
+        self.sensors.absent()
+    }
+
     /// Looks, at `now`.
     pub fn look(&mut self, now: Duration, live: &LiveSet) -> Reading {
         let with_cpu = self.cpu_read.is_none_or(|then| now.saturating_sub(then) >= CPU_WINDOW);
@@ -84,6 +89,8 @@ impl Eyes {
             cap: run.and_then(|run| run.cap),
             available: self.sensors.available(),
             stalls: self.sensors.stalls(),
+            refaults: self.sensors.refaults(),
+            high: self.sensors.high(),
             jobs,
         }
     }

@@ -20,7 +20,7 @@ pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
             tree::reap(&known);
         }
         let orphans = tree::orphans(&known);
-        let mut pause = tuning::SAMPLE_SLOWEST;
+        let mut pause = if live.near.get() { tuning::SAMPLE_NEAR } else { tuning::SAMPLE_SLOWEST };
         for (_, attempt) in live.all() {
             if attempt.reaped.get() {
                 continue;

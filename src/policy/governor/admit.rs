@@ -91,10 +91,10 @@ impl Governor {
         let closed = if self.is_pressing(need) || (frozen && left < 0.05 * self.room.whole()) {
             Some(Hold { signal: Some(Signal::Memory), value: left, line: need + self.room.guard() })
         } else {
-            self.pressure.over(self.settings.max_pressure).map(|(signal, value)| Hold {
+            self.pressure.over(self.settings.max_pressure).map(|(signal, value, line)| Hold {
                 signal: Some(signal),
                 value: value as f64,
-                line: self.settings.max_pressure as f64,
+                line: line as f64,
             })
         };
         Admission {

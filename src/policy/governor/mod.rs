@@ -154,7 +154,7 @@ impl Governor {
             self.jobs[*at].miss(now);
         }
         self.room.sense(now, reading, self.running.iter().map(|at| &self.jobs[*at]));
-        self.pressure.sense(now, &reading.stalls);
+        self.pressure.sense(now, reading);
         self.standing.sense(&self.room, &reading.stalls);
     }
 

@@ -2,54 +2,90 @@
 //!
 //! The editor's own group says best whether the editor suffers. Where it has none, the machine's memory and disk
 //! stand in for it; not its processors, for which tests may queue as they like: how many of those they keep busy is
-//! measured ([`super::admit`]).
+//! measured ([`super::admit`]). Where the machine has no PSI at all, pages that are read again tell of its memory.
 
 use std::time::Duration;
 
 use crate::model::governor::Signal;
-use crate::model::reading::{Stall, Stalls};
-use crate::policy::tuning::PRESSURE_WINDOW;
+use crate::model::reading::{Reading, Stall, Stalls};
+use crate::policy::tuning::{PRESSURE_WINDOW, REFAULTS};
 
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
-    began: Option<(Duration, Stalls)>,
-    /// Thousandths of the last window.
+    /// When the window began, and what was read then.
+    began: Option<(Duration, Counters)>,
+    /// Of the last window.
+    last: Rates,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    stalls: Stalls,
+    refaults: Option<u64>,
+    high: Option<u64>,
+}
+
+/// Thousandths of the time, and events a second.
+#[derive(Debug, Default)]
+struct Rates {
     memory: u64,
     cpu: u64,
     io: u64,
+    refaults: u64,
+    high: u64,
 }
 
 impl Pressure {
-    pub fn sense(&mut self, now: Duration, stalls: &Stalls) {
+    pub fn sense(&mut self, now: Duration, reading: &Reading) {
+        let counters = Counters { stalls: reading.stalls, refaults: reading.refaults, high: reading.high };
         let Some((began, before)) = &self.began else {
-            self.began = Some((now, *stalls));
+            self.began = Some((now, counters));
             return;
         };
         let window = now.saturating_sub(*began);
-        if window < PRESSURE_WINDOW {
-            return;
+        if window >= PRESSURE_WINDOW {
+            self.last = Rates::of(before, &counters, window);
+            self.began = Some((now, counters));
         }
-        let part = |now: Option<Stall>, before: Option<Stall>, of: fn(&Stall) -> Duration| {
-            let waited = of(&now?).saturating_sub(of(&before?));
-            u64::try_from(waited.as_micros() * 1000 / window.as_micros().max(1)).ok()
-        };
-        let editor = |of| part(stalls.editor, before.editor, of);
-        let system = |of| part(stalls.system, before.system, of);
-        self.memory =
-            editor(|stall| stall.memory_some).or_else(|| system(|stall| stall.memory_full)).unwrap_or(0);
-        self.cpu = editor(|stall| stall.cpu_some).unwrap_or(0);
-        self.io = editor(|stall| stall.io_some).or_else(|| system(|stall| stall.io_full)).unwrap_or(0);
-        self.began = Some((now, *stalls));
     }
 
-    /// What is over the line, in thousandths, if anything.
-    pub fn over(&self, line: u64) -> Option<(Signal, u64)> {
-        let all = [
-            (Signal::MemoryPressure, self.memory),
-            (Signal::CpuPressure, self.cpu),
-            (Signal::IoPressure, self.io),
-        ];
-        all.into_iter().filter(|(_, value)| *value > line).max_by_key(|(_, value)| *value)
+    /// What is over its line, if anything, with both. `line`: for waiting, in thousandths of the time.
+    pub fn over(&self, line: u64) -> Option<(Signal, u64, u64)> {
+        let Rates { memory, cpu, io, refaults, high } = self.last;
+        [
+            (Signal::MemoryPressure, memory, line),
+            (Signal::CpuPressure, cpu, line),
+            (Signal::IoPressure, io, line),
+            (Signal::Refaults, refaults, REFAULTS),
+            (Signal::MemoryHigh, high, 0),
+        ]
+        .into_iter()
+        .find(|(_, value, line)| value > line)
+    }
+}
+
+impl Rates {
+    fn of(before: &Counters, now: &Counters, window: Duration) -> Rates {
+        let micros = u64::try_from(window.as_micros()).unwrap_or(u64::MAX).max(1);
+        let part = |now: Option<Stall>, before: Option<Stall>, of: fn(&Stall) -> Duration| {
+            let waited = of(&now?).saturating_sub(of(&before?));
+            u64::try_from(waited.as_micros() * 1000 / u128::from(micros)).ok()
+        };
+        let editor = |of| part(now.stalls.editor, before.stalls.editor, of);
+        let system = |of| part(now.stalls.system, before.stalls.system, of);
+        let rate = |now: Option<u64>, before: Option<u64>| {
+            let events = now.zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+            events.saturating_mul(1_000_000).div_ceil(micros)
+        };
+        Rates {
+            memory: editor(|stall| stall.memory_some)
+                .or_else(|| system(|stall| stall.memory_full))
+                .unwrap_or(0),
+            cpu: editor(|stall| stall.cpu_some).unwrap_or(0),
+            io: editor(|stall| stall.io_some).or_else(|| system(|stall| stall.io_full)).unwrap_or(0),
+            refaults: rate(now.refaults, before.refaults),
+            high: rate(now.high, before.high),
+        }
     }
 }
 
@@ -61,29 +97,42 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn reading(editor: Option<Stall>, system: Option<Stall>) -> Reading {
+        Reading { stalls: Stalls { editor, system, ..Stalls::default() }, ..Reading::default() }
+    }
+
     #[test]
     fn pressure_is_what_was_waited_for_in_the_last_second() {
         let mut pressure = Pressure::default();
-        let stalls =
-            |cpu| Stalls { editor: Some(Stall { cpu_some: cpu, ..Stall::default() }), ..Stalls::default() };
-        pressure.sense(ms(0), &stalls(ms(90_000)));
-        pressure.sense(ms(500), &stalls(ms(90_400)));
+        let waited = |cpu_some| reading(Some(Stall { cpu_some, ..Stall::default() }), None);
+        pressure.sense(ms(0), &waited(ms(90_000)));
+        pressure.sense(ms(500), &waited(ms(90_400)));
         assert_eq!(pressure.over(100), None, "not a second yet");
-        pressure.sense(ms(1000), &stalls(ms(90_400)));
-        assert_eq!(pressure.over(300), Some((Signal::CpuPressure, 400)));
-        pressure.sense(ms(2000), &stalls(ms(90_400)));
+        pressure.sense(ms(1000), &waited(ms(90_400)));
+        assert_eq!(pressure.over(300), Some((Signal::CpuPressure, 400, 300)));
+        pressure.sense(ms(2000), &waited(ms(90_400)));
         assert_eq!(pressure.over(300), None);
     }
 
     #[test]
     fn the_machines_processors_are_the_tests_to_queue_for() {
         let mut pressure = Pressure::default();
-        let stalls = |at| Stalls {
-            system: Some(Stall { cpu_some: at, io_full: at, ..Stall::default() }),
-            ..Stalls::default()
-        };
-        pressure.sense(ms(0), &stalls(ms(0)));
-        pressure.sense(ms(1000), &stalls(ms(900)));
-        assert_eq!(pressure.over(500), Some((Signal::IoPressure, 900)));
+        let waited = |at| reading(None, Some(Stall { cpu_some: at, io_full: at, ..Stall::default() }));
+        pressure.sense(ms(0), &waited(ms(0)));
+        pressure.sense(ms(1000), &waited(ms(900)));
+        assert_eq!(pressure.over(500), Some((Signal::IoPressure, 900, 500)));
+    }
+
+    #[test]
+    fn without_psi_pages_that_are_read_again_tell() {
+        let mut pressure = Pressure::default();
+        let refaults = |pages| Reading { refaults: Some(pages), high: Some(3), ..Reading::default() };
+        pressure.sense(ms(0), &refaults(1_000_000));
+        pressure.sense(ms(2000), &refaults(1_030_000));
+        assert_eq!(pressure.over(400), None);
+        pressure.sense(ms(3000), &refaults(1_090_000));
+        assert_eq!(pressure.over(400), Some((Signal::Refaults, 60_000, REFAULTS)));
+        pressure.sense(ms(4000), &Reading { high: Some(5), ..Reading::default() });
+        assert_eq!(pressure.over(400), Some((Signal::MemoryHigh, 2, 0)));
     }
 }
