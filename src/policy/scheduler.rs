@@ -416,8 +416,8 @@ impl Scheduler {
     /// time runs out by it.
     fn forgive_a_gap(&mut self, now: Duration) {
         let due = [self.next_deadline(), self.next_look()].into_iter().flatten().min();
-        let gap = due.map_or(Duration::ZERO, |due| now.saturating_sub(due.max(self.stepped)));
-        if gap > SUSPENDED {
+        if due.is_some_and(|due| now.saturating_sub(due) > SUSPENDED) {
+            let gap = now.saturating_sub(self.stepped);
             self.running.iter_mut().for_each(|running| running.phase.put_off(gap));
         }
         self.stepped = now;
@@ -566,6 +566,7 @@ const SIGTERM: i32 = 15;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reading::JobReading;
     use std::collections::BTreeMap;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -720,6 +721,99 @@ mod tests {
         let end = End { id: attempt(0, 1), exit: None, spawn_error: None, evidence };
         let effects = run.step(SECOND, Input::Ended(Box::new(end)));
         assert!(starts(&effects).is_empty() && effects.contains(&Effect::Finish), "{effects:?}");
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    /// A budget of 1000 MiB, watched.
+    fn governed(parallel: usize) -> Settings {
+        let line = Bytes(0);
+        let governor = governor::Settings {
+            budget: Some(Bytes::mib(1000)),
+            yellow: line,
+            orange: line,
+            red: line,
+            cpus: 8,
+            jobs: 8,
+            max_pressure: 400,
+        };
+        Settings { governor: Some(governor), ..settings(parallel) }
+    }
+
+    fn seen(jobs: &[(AttemptId, u64)]) -> Input {
+        let usage = Bytes(jobs.iter().map(|(_, mib)| mib * MIB).sum());
+        let jobs = jobs.iter().map(|(id, mib)| JobReading { id: *id, memory: Bytes(mib * MIB), cpu: None });
+        Input::Sense(Box::new(Reading { usage, charged: usage, jobs: jobs.collect(), ..Reading::default() }))
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn time_stands_still_for_what_is_frozen() {
+        let (first, second) = (attempt(0, 1), attempt(1, 1));
+        let mut run = Scheduler::new(governed(2), jobs(Some(5 * SECOND), 2));
+        run.step(ms(0), Input::Begin);
+        run.step(ms(0), Input::Started(first));
+        run.step(ms(0), Input::Started(second));
+        run.step(ms(1000), seen(&[(first, 450), (second, 450)]));
+        let effects = run.step(ms(1010), seen(&[(first, 452), (second, 485)]));
+        assert!(effects.contains(&Effect::Freeze(second)), "{effects:?}");
+        assert!(!effects.contains(&Effect::Freeze(first)), "the most senior goes on: {effects:?}");
+        assert_eq!(run.next_deadline(), Some(5 * SECOND), "the first one's");
+        let effects = run.step(ms(2000), ended(first, Exit::Code(0)));
+        assert!(!effects.contains(&Effect::Thaw(second)), "nobody has looked yet: {effects:?}");
+        let effects = run.step(ms(2010), seen(&[(second, 485)]));
+        assert!(effects.contains(&Effect::Thaw(second)), "{effects:?}");
+        assert_eq!(run.next_deadline(), Some(6 * SECOND), "given back what it was frozen for");
+    }
+
+    #[test]
+    fn what_is_evicted_goes_first_again_and_is_no_failure() {
+        let (first, second) = (attempt(0, 1), attempt(1, 1));
+        let mut run = Scheduler::new(governed(2), jobs(None, 3));
+        run.step(ms(0), Input::Begin);
+        run.step(ms(0), Input::Started(first));
+        run.step(ms(0), Input::Started(second));
+        run.step(ms(1000), seen(&[(first, 300), (second, 300)]));
+        let mut effects = Vec::new();
+        for step in 1..20 {
+            effects.extend(run.step(ms(1000 + 10 * step), seen(&[(first, 300 + 34 * step), (second, 330)])));
+        }
+        assert!(effects.contains(&Effect::Kill(second)), "{effects:?}");
+        let effects = run.step(ms(1300), ended(second, Exit::Signal(9)));
+        let judged = Judgement { outcome: Outcome::Evicted, cause: Cause::Budget };
+        assert!(effects.contains(&Effect::Judged(second, judged, None)), "{effects:?}");
+        let effects = run.step(ms(1400), ended(first, Exit::Code(0)));
+        assert_eq!(starts(&effects).first().map(|(id, _)| *id), Some(attempt(1, 2)), "{effects:?}");
+        assert_eq!(run.tally().failed, 0);
+    }
+
+    #[test]
+    fn one_that_ended_by_itself_as_it_was_evicted_has_its_result() {
+        let (first, second) = (attempt(0, 1), attempt(1, 1));
+        let mut run = Scheduler::new(governed(2), jobs(None, 2));
+        run.step(ms(0), Input::Begin);
+        run.step(ms(0), Input::Started(first));
+        run.step(ms(0), Input::Started(second));
+        run.step(ms(1000), seen(&[(first, 300), (second, 300)]));
+        for step in 1..20 {
+            run.step(ms(1000 + 10 * step), seen(&[(first, 300 + 34 * step), (second, 330)]));
+        }
+        run.step(ms(1300), ended(second, Exit::Code(0)));
+        assert_eq!((run.tally().passed, run.tally().evictions), (1, 0));
+    }
+
+    #[test]
+    fn nobody_runs_out_of_time_while_the_machine_is_suspended() {
+        let mut run = Scheduler::new(settings(1), jobs(Some(5 * SECOND), 1));
+        run.step(ms(0), Input::Begin);
+        run.step(ms(0), Input::Started(attempt(0, 1)));
+        assert_eq!(run.step(60 * SECOND, Input::Tick), [], "55 seconds too late");
+        assert_eq!(run.next_deadline(), Some(65 * SECOND));
+        let effects = run.step(65 * SECOND, Input::Tick);
+        assert_eq!(effects, [Effect::Signal(attempt(0, 1), SIGTERM)]);
     }
 
     proptest::proptest! {
