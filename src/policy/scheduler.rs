@@ -418,7 +418,13 @@ impl Scheduler {
         let due = [self.next_deadline(), self.next_look()].into_iter().flatten().min();
         if due.is_some_and(|due| now.saturating_sub(due) > SUSPENDED) {
             let gap = now.saturating_sub(self.stepped);
-            self.running.iter_mut().for_each(|running| running.phase.put_off(gap));
+            for running in &mut self.running {
+                running.phase.put_off(gap);
+                running.frozen_at = running.frozen_at.map(|at| at + gap);
+            }
+            if let Some(governor) = &mut self.governor {
+                governor.forgive(gap);
+            }
         }
         self.stepped = now;
     }

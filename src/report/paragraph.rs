@@ -112,11 +112,8 @@ impl Teller<'_> {
     }
 
     fn evicted(&self) -> Vec<String> {
-        let again = if self.attempt.verdict.is_none() {
-            "It runs again, and this attempt does not count."
-        } else {
-            "It has been tried often enough."
-        };
+        let again =
+            if self.attempt.verdict.is_none() { "It runs again." } else { "It has been tried often enough." };
         let evidence = &self.attempt.evidence;
         let some = |count: Option<u64>| count.is_some_and(|count| count > 0);
         let (for_memory, for_tasks) = (some(evidence.oom_kill), some(evidence.pids_max_events));

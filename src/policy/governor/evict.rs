@@ -26,7 +26,7 @@ impl Governor {
                 deficit -= job.now.memory + if job.is_active() { self.remaining(job) } else { 0.0 };
                 self.kill(at, Signal::Memory, room, need, acts);
             }
-        } else if self.coming() == 0.0 && !self.room.was_suspended(now) {
+        } else if self.coming() == 0.0 {
             let tired = self.victims().find(|at| {
                 let job = &self.jobs[*at];
                 let patience = job.now.age.max(SHORTEST_FREEZE.as_secs_f64());

@@ -134,6 +134,13 @@ impl Job {
         }
     }
 
+    pub fn forgive(&mut self, gap: Duration) {
+        self.now.sensed += gap;
+        if let Phase::Frozen { since } | Phase::Queued { since } = &mut self.phase {
+            *since += gap;
+        }
+    }
+
     pub fn is_active(&self) -> bool {
         self.phase == Phase::Active
     }

@@ -15,7 +15,6 @@ use super::job::Job;
 use crate::model::{Bytes, reading::Reading};
 use crate::policy::tuning::{
     FILL_RATE, GOVERNOR_SLOWEST, GOVERNOR_TICK, GUARD_LEAST, GUARD_MOST, GUARD_RATE, LOOKS_BEFORE_FULL,
-    SUSPENDED,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -133,11 +132,6 @@ impl Room {
 
     pub fn is_near(&self) -> bool {
         self.is_known() && self.pause < GOVERNOR_SLOWEST
-    }
-
-    /// Whether the time since the last look is no time that anything was done in.
-    pub fn was_suspended(&self, now: Duration) -> bool {
-        now.saturating_sub(self.looked) > SUSPENDED
     }
 
     /// What to write to the run's `memory.max`, where that has changed.
