@@ -118,13 +118,9 @@ impl Teller<'_> {
         let some = |count: Option<u64>| count.is_some_and(|count| count > 0);
         let (for_memory, for_tasks) = (some(evidence.oom_kill), some(evidence.pids_max_events));
         if self.attempt.cause == Cause::Budget && !for_memory && !for_tasks {
-            let held = evidence.memory_peak.map_or(String::new(), |peak| format!(" with {peak}"));
-            return vec![
-                format!(
-                    "evicted: memory was running out, and of all that ran this job{held} had the least work to lose."
-                ),
-                again.into(),
-            ];
+            let held = evidence.memory_peak.map_or(String::new(), |peak| format!(", it held {peak}"));
+            let why = "of all that ran it had the least work to lose";
+            return vec![format!("evicted to make room: {why}{held}."), again.into()];
         }
         let first = match self.attempt.cause {
             Cause::Outside if some(evidence.oomd_ooms) => {
