@@ -253,6 +253,12 @@ impl Scheduler {
         self.governor.as_ref().is_some_and(Governor::is_near)
     }
 
+    /// Whether it matters how busy the processors are: more than the usual number may run, and someone waits.
+    pub fn wants_processor_time(&self) -> bool {
+        let usual = self.settings.governor.map_or(u32::MAX, |governor| governor.jobs);
+        self.settings.parallel > usual as usize && !self.queue.is_empty()
+    }
+
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Option<Governed> {
         Some(self.governor.as_ref()?.summary(now))

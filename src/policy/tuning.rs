@@ -61,6 +61,9 @@ pub const CAUTION: f64 = 0.25;
 /// scale is likelier than another the mean is proportional to the size.
 pub const UNKNOWN_GROWTH: f64 = 1.7;
 
+/// What is set aside for a job of which nothing is known, where many of them start at once. An ordinary test has less.
+pub const UNKNOWN_SIZE: f64 = 256.0 * (1 << 20) as f64;
+
 /// The same for a job that was evicted: times the size that it had then.
 pub const EVICTED_GROWTH: f64 = 1.5;
 

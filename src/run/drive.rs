@@ -274,7 +274,7 @@ impl Drive {
 
     fn look(&mut self, now: Duration) -> Reading {
         match &mut self.eyes {
-            Some(eyes) => eyes.look(now, &self.shared.live),
+            Some(eyes) => eyes.look(now, &self.shared.live, self.scheduler.wants_processor_time()),
             None => Reading::default(),
         }
     }

@@ -136,6 +136,11 @@ impl LiveSet {
         self.attempts.borrow().iter().map(|(id, live)| (*id, live.clone())).collect()
     }
 
+    /// Whether these, in order, are all of them.
+    pub fn ids_are(&self, ids: impl Iterator<Item = AttemptId>) -> bool {
+        self.attempts.borrow().keys().copied().eq(ids)
+    }
+
     /// Children of ours that are nobody's orphans.
     pub fn known(&self) -> Vec<u32> {
         let attempts = self.attempts.borrow();

@@ -22,7 +22,7 @@ use super::Governor;
 use super::job::Phase;
 use crate::model::JobId;
 use crate::model::governor::Signal;
-use crate::policy::tuning::{BETS_UNTIL, CAUTION, EVICTED_PATIENCE};
+use crate::policy::tuning::{BETS_UNTIL, CAUTION, EVICTED_PATIENCE, UNKNOWN_SIZE};
 
 /// Starts of one step: what they have reserved.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Governor {
                 .known
                 .is_worth(job, gap)
                 .unwrap_or_else(|| !admission.someone_grows && gap > 0.03 * self.room.whole() && first);
-        let may_probe = knows || admission.unknown < self.settings.cpus.max(1) as usize;
+        let may_probe = knows || self.may_probe(admission, room);
         if (fits || bet) && may_probe {
             admission.variance += estimate.deviation.powi(2);
             admission.unknown += usize::from(!knows);
@@ -167,6 +167,14 @@ impl Governor {
             _ => Duration::ZERO,
         };
         if job.evicted > 0 && waited > EVICTED_PATIENCE { Answer::Stop(hold) } else { Answer::Wait(hold) }
+    }
+
+    /// Whether one more may start of which nothing is known, beside those that are still growing. A flood of them would
+    /// fill the room before any has shown what it needs; where there is plenty that does no harm.
+    fn may_probe(&self, admission: &Admission, room: f64) -> bool {
+        let unknown = admission.unknown + 1;
+        unknown <= self.settings.cpus.max(1) as usize
+            || admission.expected + unknown as f64 * UNKNOWN_SIZE <= room
     }
 
     fn start(&self, admission: &mut Admission, job: JobId, cpus: f64, reserved: f64) -> Answer {
