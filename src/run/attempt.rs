@@ -142,7 +142,8 @@ pub(super) async fn supervise(
     let _ = shared.news.send(News::Started(attempt));
 
     let mut end = wait(&live, &child, output.as_mut()).await;
-    let wall = shared.clock.now() - began;
+    let held = live.frozen.get().total(shared.clock.now());
+    let wall = (shared.clock.now() - began).saturating_sub(held);
     let killed = live.felled.get();
     let mut left = Leftovers::default();
     if let Ok(None) = end {
@@ -170,7 +171,6 @@ pub(super) async fn supervise(
     }
     shared.live.remove(attempt.id);
     let limits = shared.limits_of(&live);
-    let held = live.frozen.get().total(shared.clock.now());
     // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
     let unkillable = evidence.unkillable;
     let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);

@@ -183,6 +183,18 @@ def g09_frozen_time_is_not_worked_time(s):
 
 
 @scene
+def g09b_a_time_out_waits_for_what_is_frozen(s):
+    """All of them run out of time, some after a freeze: none before it has had its second, nor much later."""
+    limit = 1.0 * max(1, SLOW / 10)
+    s.run([hog(250, 600)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
+    ended = [a for a in s.attempts if a["outcome"] == "timeout"]
+    assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
+    assert any(a["frozen_ms"] > 0 for a in s.attempts), "nothing was frozen"
+    late = [a["wall_ms"] - limit * 1000 for a in ended]
+    assert all(0 <= ms < (50 if SLOW == 1 else 1000) for ms in late), (late, [a["frozen_ms"] for a in ended])
+
+
+@scene
 def g10_page_cache_is_no_reason_to_hold(s):
     """A job that reads much more than there is leaves cache, which gives way."""
     write = f"dd if=/dev/zero of={s.folder}/data bs=1M count={600 if SLOW == 1 else 200} status=none"
