@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! cli -> run, report, source, profile, host -> kernel, systemd -> model
-//!        run                                -> policy          -> model
+//!        run, simulate                      -> policy          -> model
 //! ```
 //!
 //! - [`model`]: plain data: job, limits, profile, outcome, event
 //! - [`policy`]: pure decisions: scheduler, verdict (no clock, no I/O, no unsafe)
+//! - [`simulate`]: a modelled machine in virtual time, to tune and test the governor on
 //! - [`kernel`]: the only unsafe: cgroup v2, v1 controllers, clone3, pidfd, `/proc`
 //! - [`systemd`]: a transient delegated scope over D-Bus
 //! - [`host`]: which environment this is and what it allows
@@ -27,5 +28,6 @@ pub mod policy;
 pub mod profile;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod source;
 pub mod systemd;

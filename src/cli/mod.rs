@@ -4,6 +4,7 @@
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`replay`]: ask the policy again what it decided
 //! - [`profile`]: list, show and check profiles
+//! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`exit_code`]: what the codes mean
 //! - [`settings`]: the profile that is in force, command line included
 
@@ -13,6 +14,7 @@ pub mod exit_code;
 pub mod profile;
 pub mod replay;
 pub mod settings;
+pub mod simulate;
 
 use clap::Parser;
 
@@ -40,6 +42,8 @@ enum Command {
         #[command(subcommand)]
         command: profile::ProfileCommand,
     },
+    /// Run modelled jobs on a modelled machine, to see what the governor would do
+    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -57,5 +61,6 @@ pub fn main() -> u8 {
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Profile { command } => profile::run(&command),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }

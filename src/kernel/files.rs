@@ -75,8 +75,12 @@ impl Dir {
     /// # Errors
     /// [`KernelError::Write`] with path and value.
     pub fn write(&self, file: &str, value: &str) -> Result<(), KernelError> {
+        self.write_with(file, value, OFlags::WRONLY)
+    }
+
+    fn write_with(&self, file: &str, value: &str, flags: OFlags) -> Result<(), KernelError> {
         let write = || -> io::Result<()> {
-            let fd = self.open_file(file, OFlags::WRONLY)?;
+            let fd = self.open_file(file, flags)?;
             match rustix::io::write(&fd, value.as_bytes())? {
                 n if n == value.len() => Ok(()),
                 _ => Err(io::ErrorKind::WriteZero.into()),
@@ -87,6 +91,15 @@ impl Dir {
             value: value.to_owned(),
             source,
         })
+    }
+
+    /// Writes `value` to a limit without waiting for what is above it to be taken back (`O_NONBLOCK`, Linux 6.16;
+    /// before, the write takes it back).
+    ///
+    /// # Errors
+    /// [`KernelError::Write`] with path and value.
+    pub fn write_without_waiting(&self, file: &str, value: &str) -> Result<(), KernelError> {
+        self.write_with(file, value, OFlags::WRONLY | OFlags::NONBLOCK)
     }
 
     /// Writes `value`, and reads it back: only what the file then says is in force.

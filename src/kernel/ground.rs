@@ -185,7 +185,7 @@ impl Ground {
     pub fn set_cap(&self, cap: Bytes) -> Result<(), KernelError> {
         match self {
             Ground::Unified { run, controllers } if controllers.memory => {
-                run.write("memory.max", &cap.0.to_string())
+                run.write_without_waiting("memory.max", &cap.0.to_string())
             }
             Ground::Hybrid(hybrid) => controllers::move_v1_limit(&hybrid.memory, cap),
             _ => Ok(()),

@@ -274,14 +274,20 @@ fn usage_file(version: Version) -> &'static str {
     }
 }
 
-/// Page cache and, on v2, slab that can be reclaimed, in a text of `memory.stat`.
+/// What can be taken back without waiting for a disk, in a text of `memory.stat`: page cache that is clean and, on v2,
+/// slab.
 fn cache(stat: &[u8], version: Version) -> Option<u64> {
-    let names: [&[u8]; 3] = match version {
-        Version::V1 => [b"total_inactive_file", b"total_active_file", b""],
-        Version::V2 => [b"inactive_file", b"active_file", b"slab_reclaimable"],
+    let (clean, unclean): ([&[u8]; 3], [&[u8]; 2]) = match version {
+        Version::V1 => {
+            ([b"total_inactive_file", b"total_active_file", b""], [b"total_dirty", b"total_writeback"])
+        }
+        Version::V2 => {
+            ([b"inactive_file", b"active_file", b"slab_reclaimable"], [b"file_dirty", b"file_writeback"])
+        }
     };
-    let found = names.iter().filter_map(|name| field(stat, name));
-    found.reduce(|sum, bytes| sum + bytes)
+    let sum =
+        |names: &[&[u8]]| names.iter().filter_map(|name| field(stat, name)).reduce(|sum, bytes| sum + bytes);
+    Some(sum(&clean)?.saturating_sub(sum(&unclean).unwrap_or(0)))
 }
 
 /// The number of `key` in a text of lines `key number ...`.
@@ -323,6 +329,7 @@ mod tests {
             cache(b"inactive_file 9\ntotal_inactive_file 3\ntotal_active_file 4\n", Version::V1),
             Some(7)
         );
+        assert_eq!(cache(b"inactive_file 3\nactive_file 4\nfile_dirty 5\n", Version::V2), Some(2));
         assert_eq!(cache(b"", Version::V1), None);
         assert_eq!((number(b"max\n"), number(b"4096\n"), number(b"")), (None, Some(4096), None));
     }

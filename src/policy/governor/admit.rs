@@ -39,6 +39,8 @@ pub struct Admission {
     coming: bool,
     cpus: f64,
     asked: usize,
+    /// Groups of which a job that never ran was refused: the others are no better, and room only shrinks.
+    refused: Vec<(u32, Hold)>,
 }
 
 /// May it start?
@@ -108,6 +110,7 @@ impl Governor {
             coming: self.coming() > 0.0,
             cpus,
             asked: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -134,6 +137,10 @@ impl Governor {
         }
         if !self.room.is_known() {
             return self.start(admission, job_id, cpus, f64::INFINITY);
+        }
+        let fresh = job.seniority.is_none() && job.declared.is_none();
+        if fresh && let Some((_, hold)) = admission.refused.iter().find(|(group, _)| *group == job.group) {
+            return Answer::Wait(*hold);
         }
         let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
         let knows = self.known.knows_group(job.group) || job.declared.is_some();
@@ -162,6 +169,9 @@ impl Governor {
             return self.start(admission, job_id, cpus, gap.max(job.floor).min(mean.max(job.floor)));
         }
         let hold = Hold { signal: Some(Signal::Memory), value: gap, line: mean };
+        if fresh {
+            admission.refused.push((job.group, hold));
+        }
         let waited = match job.phase {
             Phase::Queued { since } => now.saturating_sub(since),
             _ => Duration::ZERO,

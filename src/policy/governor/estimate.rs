@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 
 use super::job::Job;
 use super::track::{Track, place};
-use crate::policy::tuning::{ALONE_AFTER, BET, EVICTED_GROWTH, FORGETTING, HOPE, REMEMBERED, UNKNOWN_GROWTH};
+use crate::policy::tuning::{
+    ALONE_AFTER, BET, EVICTED_GROWTH, FORGETTING, HOPE, REMEMBERED, STAYS, UNKNOWN_GROWTH,
+};
 
 /// A size that is not known exactly, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,10 +41,18 @@ struct Finished {
 }
 
 /// Peaks this near to a size are not below it: a plateau does not belong to the next larger kind.
-const NEARLY: f64 = 0.95;
+pub(super) const NEARLY: f64 = 0.95;
 
 /// Of so many of the newest a bet is made.
 const NEWEST: usize = 32;
+
+impl Estimate {
+    /// Drawn towards `prior`, as if so many more had come to that. `count`: how many it was made of.
+    fn believed(self, count: f64, doubts: f64, prior: f64) -> Estimate {
+        let part = count / (count + doubts);
+        Estimate { mean: prior + part * (self.mean - prior), deviation: part * self.deviation }
+    }
+}
 
 impl Known {
     /// Takes in a job that came to its end by itself.
@@ -101,40 +111,45 @@ impl Known {
             let of_all = || self.all().filter(above);
             return weigh(of_group, 1)
                 .or_else(|| weigh(of_all(), 3))
-                .unwrap_or(exactly(EVICTED_GROWTH * job.floor));
+                .map_or(exactly(EVICTED_GROWTH * job.floor), |(estimate, _)| estimate);
         }
-        if let Some(estimate) = self.alike(self.of_group(job.group), job, tick, 1) {
-            return estimate;
-        }
-        match self.alike(self.all(), job, tick, 3) {
-            Some(estimate) if growing => estimate,
-            Some(estimate) => Estimate { mean: now.memory + 0.1 * (estimate.mean - now.memory), ..estimate },
+        let of_group = self.alike(self.of_group(job.group), job, tick, 1);
+        let alike = of_group.or_else(|| self.alike(self.all(), job, tick, 3));
+        match alike {
+            Some((estimate, _)) if growing => estimate,
+            Some((estimate, count)) => estimate.believed(count, STAYS, now.memory),
             None if growing => exactly(UNKNOWN_GROWTH * now.top),
             None => exactly(now.top),
         }
     }
 
-    /// Those that had this size at this age; if there are none, all that came to this size.
+    /// Those that had this size at this age, growing or standing still as it does, and how many they are. If there
+    /// are none: of one that grows, all that came to this size; of one that stands still nothing is known.
     fn alike<'a>(
         &self,
         of: impl Iterator<Item = &'a Finished> + Clone,
         job: &Job,
         tick: f64,
         at_least: usize,
-    ) -> Option<Estimate> {
+    ) -> Option<(Estimate, f64)> {
         let (age, top) = (job.now.age, job.now.top);
         if of.clone().count() < at_least {
             return None;
         }
         let large = of.filter(move |finished| finished.peak >= NEARLY * top);
+        let (at, growing) = (place(top), job.is_growing(tick));
+        let (from, to) = (0.7 * age - 2.0 * tick, 1.4 * age + 2.0 * tick);
         let same = large.clone().filter(move |finished| {
-            let (from, to) = (0.7 * age - 2.0 * tick, 1.4 * age + 2.0 * tick);
-            let at = place(top);
+            let before = finished.track.place_at(from);
             finished.duration * 1.3 + 2.0 * tick >= age
-                && finished.track.place_at(from) <= at + 1
+                && before <= at + 1
                 && finished.track.place_at(to) + 1 >= at
+                && (growing || finished.track.place_at(age) <= before + 1)
         });
-        weigh(same, 1).or_else(|| weigh(large, 1))
+        match weigh(same, 1) {
+            None if growing => weigh(large, 1),
+            same => same,
+        }
     }
 
     /// Whether a start into a gap that the job may not fit wins more than it loses.
@@ -169,7 +184,7 @@ impl Known {
 }
 
 /// Mean and deviation of peaks, the newest first and weighing most; `None` of fewer than `at_least`.
-fn weigh<'a>(finished: impl Iterator<Item = &'a Finished>, at_least: usize) -> Option<Estimate> {
+fn weigh<'a>(finished: impl Iterator<Item = &'a Finished>, at_least: usize) -> Option<(Estimate, f64)> {
     let (mut count, mut weight) = (0, 1.0);
     let (mut weights, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for Finished { peak, .. } in finished {
@@ -185,5 +200,95 @@ fn weigh<'a>(finished: impl Iterator<Item = &'a Finished>, at_least: usize) -> O
     let mean = sum / weights;
     let deviation = (squares / weights - mean * mean).max(0.0).sqrt();
     let deviation = if count < 3 { deviation.max(0.15 * mean) } else { deviation };
-    Some(Estimate { mean, deviation })
+    Some((Estimate { mean, deviation }, weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::reading::JobReading;
+    use crate::model::{AttemptId, Bytes, JobId};
+    use crate::policy::governor::JobFacts;
+    use crate::policy::governor::job::Phase;
+
+    const MIB: u64 = 1 << 20;
+
+    fn job(declared: Option<u64>) -> Job {
+        let facts = JobFacts { group: 0, memory: declared.map(Bytes), restartable: true };
+        let mut job = Job::new(JobId(0), &facts);
+        job.start(Duration::ZERO, 1);
+        job
+    }
+
+    /// Seen every 10 ms at these sizes, in MiB.
+    fn grow(job: &mut Job, from: u64, sizes: &[u64]) {
+        for (number, size) in (1..).zip(sizes) {
+            let id = AttemptId { job: JobId(0), number: 1 };
+            let seen = JobReading { id, memory: Bytes(size * MIB), cpu: None };
+            job.sense(Duration::from_millis(10 * (from + number)), &seen);
+        }
+    }
+
+    fn mean(known: &Known, job: &Job) -> f64 {
+        known.estimate(job, 1e12, 0.01).mean / MIB as f64
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_estimate_is_never_below_what_a_job_has(
+            sizes in proptest::collection::vec(0u64..4000, 1..30),
+            others in proptest::collection::vec(0u64..4000, 0..6),
+            declared in proptest::option::of(1u64..4000),
+        ) {
+            let mut known = Known::default();
+            for size in others {
+                let mut other = job(None);
+                grow(&mut other, 0, &[size / 2, size]);
+                known.learn(&other);
+            }
+            let mut job = job(declared.map(|size| size * MIB));
+            grow(&mut job, 0, &sizes);
+            proptest::prop_assert!(mean(&known, &job) >= sizes[sizes.len() - 1] as f64 - 1e-6);
+        }
+    }
+
+    #[test]
+    fn without_any_knowledge_a_larger_job_becomes_larger() {
+        let of = |size| {
+            let mut job = job(None);
+            grow(&mut job, 0, &[size / 2, size]);
+            mean(&Known::default(), &job)
+        };
+        assert!(of(10) < of(20) && of(20) < of(400));
+    }
+
+    #[test]
+    fn one_late_spike_does_not_doom_all_that_stand_still() {
+        let mut known = Known::default();
+        let mut spike = job(None);
+        grow(&mut spike, 0, &[100; 40]);
+        grow(&mut spike, 40, &[400; 5]);
+        known.learn(&spike);
+        let mut standing = job(None);
+        grow(&mut standing, 0, &[100; 20]);
+        let first = mean(&known, &standing);
+        assert!((150.0..250.0).contains(&first), "a third of the way: {first}");
+        (0..20).for_each(|_| known.learn(&spike));
+        assert!(mean(&known, &standing) > 300.0, "but many tell: {}", mean(&known, &standing));
+    }
+
+    #[test]
+    fn frozen_time_makes_nobody_older() {
+        let mut job = job(None);
+        grow(&mut job, 0, &[10, 20]);
+        let age = job.now.age;
+        job.phase = Phase::Frozen { since: Duration::from_millis(20) };
+        grow(&mut job, 2, &[20; 100]);
+        job.thaw(Duration::from_secs(5));
+        assert_eq!(job.now.age, age);
+        grow(&mut job, 500, &[30]);
+        assert!((job.now.age - age - 0.01).abs() < 1e-9, "{} after {age}", job.now.age);
+    }
 }

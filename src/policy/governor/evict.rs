@@ -14,7 +14,8 @@ impl Governor {
     /// Evicts until what is needed fits, or one that has been frozen for too long.
     pub(super) fn evict(&mut self, now: Duration, need: f64, acts: &mut Vec<Act>) {
         let room = self.room.before_evicting() + self.coming() - self.room.guard();
-        if room < need {
+        self.pressed = room < need;
+        if self.pressed {
             let remaining: f64 =
                 self.running().filter(|job| job.is_active()).map(|job| self.remaining(job)).sum();
             let mut deficit = (0.6 * remaining).max(need) - room;
@@ -41,9 +42,11 @@ impl Governor {
         }
     }
 
-    /// Whether what runs needs more than there is, even with all that is on its way back.
+    /// Whether what runs needs more than there is, even with all that is on its way back; or did at the last look,
+    /// so that nothing starts in the step of an eviction.
     pub(super) fn is_pressing(&self, need: f64) -> bool {
-        self.room.is_known() && self.room.before_evicting() + self.coming() - self.room.guard() < need
+        self.room.is_known()
+            && (self.pressed || self.room.before_evicting() + self.coming() - self.room.guard() < need)
     }
 
     /// All that may be evicted: neither the most senior, nor what must not be run twice.

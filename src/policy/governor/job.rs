@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::estimate::NEARLY;
 use super::track::Track;
 use super::{JobFacts, is_worth_a_rate, is_worth_a_slope};
 use crate::model::reading::JobReading;
@@ -119,15 +120,13 @@ impl Job {
         self.now.sensed = now;
     }
 
-    /// At its end the kernel tells what no look saw: all of a short job, the last spike of a long one. Of a job that
-    /// was looked at it may be page cache, so it counts a little only.
+    /// At its end the kernel tells what no look saw: all of a short job, the last spike of a long one.
     pub fn note_peak(&mut self, now: Duration, peak: Option<Bytes>) {
+        let most = self.believable(peak);
         let growth = &mut self.now;
         if self.phase == Phase::Active {
             growth.age += now.saturating_sub(growth.sensed).as_secs_f64();
         }
-        let Some(peak) = peak.map(|peak| peak.0 as f64) else { return };
-        let most = if growth.looks < 3 { peak } else { peak.min(1.25 * growth.top) };
         if most > growth.top {
             growth.top = most;
             growth.track.note(growth.age, most);
@@ -139,6 +138,18 @@ impl Job {
         if let Phase::Frozen { since } | Phase::Queued { since } = &mut self.phase {
             *since += gap;
         }
+    }
+
+    /// It was evicted: it needs more than it had.
+    pub fn note_eviction(&mut self, peak: Option<Bytes>) {
+        self.floor = self.floor.max(self.now.top.max(NEARLY * self.believable(peak)));
+        self.evicted += 1;
+    }
+
+    /// Of what the kernel counted: of a job that was looked at it may be page cache, so it counts a little only.
+    fn believable(&self, peak: Option<Bytes>) -> f64 {
+        let most = if self.now.looks < 3 { f64::INFINITY } else { 1.25 * self.now.top };
+        peak.map_or(0.0, |peak| most.min(peak.0 as f64))
     }
 
     pub fn is_active(&self) -> bool {

@@ -123,6 +123,8 @@ pub struct Governor {
     room: Room,
     pressure: Pressure,
     standing: Standing,
+    /// Whether more was needed at the last look than there was.
+    pressed: bool,
 }
 
 impl Governor {
@@ -137,6 +139,7 @@ impl Governor {
             room: Room::new(settings),
             pressure: Pressure::default(),
             standing: Standing::default(),
+            pressed: false,
             settings,
         }
     }
@@ -198,11 +201,7 @@ impl Governor {
                 job.note_peak(now, peak);
                 self.known.learn(job);
             }
-            Ending::Evicted { peak } => {
-                let peak = peak.map_or(job.now.top, |peak| job.now.top.max(peak.0 as f64 * 0.95));
-                job.floor = job.floor.max(peak);
-                job.evicted += 1;
-            }
+            Ending::Evicted { peak } => job.note_eviction(peak),
             Ending::Otherwise => {}
         }
         job.phase = Phase::Queued { since: now };

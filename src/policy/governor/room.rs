@@ -3,10 +3,13 @@
 //! ```text
 //! budget = min(budget.memory_max, used by the run + available - line)      follows editor and neighbours
 //! guard  = a little of it, that jobs may take until the next look
-//! cap    = min(budget.memory_max, max(budget, charged + 1 MiB))            what the kernel holds
+//! cap    = min(budget.memory_max, max(budget, used + 1 MiB, charged - a look's worth of page cache))
 //! ```
 //!
-//! The cap is never below what is charged: then the kernel would choose the victim, and not we.
+//! The cap is never below what is used and can't be taken back: then the kernel would choose the victim, and not we.
+//! It may be below what is charged: page cache gives way to it. Kept above that too, a run whose cache fills the machine
+//! would have a cap without the reserve in it (simulated: machine out of memory in 6 of 180 cases). By a look's worth
+//! at a time, since the kernel takes it back within the write.
 
 use std::time::Duration;
 
@@ -137,7 +140,7 @@ impl Room {
     /// What to write to the run's `memory.max`, where that has changed.
     pub fn cap(&self) -> Option<Bytes> {
         let fixed = self.settings.budget.map_or(f64::INFINITY, |bytes| bytes.0 as f64);
-        let cap = fixed.min(self.whole().max(self.charged + MIB));
+        let cap = fixed.min(self.whole().max(self.usage + MIB).max(self.charged - self.taken_back()));
         if !cap.is_finite() {
             return None;
         }
@@ -145,6 +148,12 @@ impl Room {
         let cap = if cap < fixed { (cap / MIB).floor() * MIB } else { cap };
         let cap = cap.max(MIB) as u64;
         (self.cap != Some(cap)).then_some(Bytes(cap))
+    }
+
+    /// So much page cache may a lower cap take back at once: the kernel does it within the write, and nobody looks
+    /// meanwhile. As fast as anyone can fill memory, though.
+    fn taken_back(&self) -> f64 {
+        FILL_RATE as f64 * self.tick()
     }
 
     pub fn left(&self) -> Bytes {
