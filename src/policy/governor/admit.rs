@@ -155,7 +155,8 @@ impl Governor {
         let gap = room - admission.expected - CAUTION * admission.variance.sqrt();
         let deviation = (admission.variance + estimate.deviation.powi(2)).sqrt();
         let fits = admission.expected + mean + CAUTION * deviation <= room;
-        let bet = job.evicted < BETS_UNTIL
+        let bet = job.declared.is_none()
+            && job.evicted < BETS_UNTIL
             && job.floor <= gap
             && !admission.coming
             && self

@@ -222,7 +222,7 @@ impl Governor {
 
     /// When to look again.
     pub fn next_look(&self) -> Option<Duration> {
-        (!self.running.is_empty()).then(|| self.room.next_look())
+        (!self.running.is_empty()).then(|| self.room.next_look(self.standing.is_held()))
     }
 
     /// Whether the ceiling is near enough that the end of a job is worth a look.

@@ -17,7 +17,8 @@ use super::Settings;
 use super::job::Job;
 use crate::model::{Bytes, reading::Reading};
 use crate::policy::tuning::{
-    FILL_RATE, GOVERNOR_SLOWEST, GOVERNOR_TICK, GUARD_LEAST, GUARD_MOST, GUARD_RATE, LOOKS_BEFORE_FULL,
+    FILL_RATE, GOVERNOR_AT_REST, GOVERNOR_SLOWEST, GOVERNOR_TICK, GUARD_LEAST, GUARD_MOST, GUARD_RATE,
+    LOOKS_BEFORE_FULL,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -65,7 +66,7 @@ impl Room {
             let left = (self.free(self.settings.orange) - self.guard()).max(0.0);
             let fastest = self.filling.max(FILL_RATE as f64);
             Duration::from_secs_f64(left / fastest / f64::from(LOOKS_BEFORE_FULL))
-                .clamp(GOVERNOR_TICK, GOVERNOR_SLOWEST)
+                .clamp(GOVERNOR_TICK, GOVERNOR_AT_REST)
         } else {
             GOVERNOR_SLOWEST
         };
@@ -129,8 +130,9 @@ impl Room {
         self.pause.as_secs_f64()
     }
 
-    pub fn next_look(&self) -> Duration {
-        self.looked + self.pause
+    /// `waited_for`: whether someone waits for what the next look may tell.
+    pub fn next_look(&self, waited_for: bool) -> Duration {
+        self.looked + if waited_for { self.pause.min(GOVERNOR_SLOWEST) } else { self.pause }
     }
 
     pub fn is_near(&self) -> bool {

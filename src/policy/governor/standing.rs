@@ -63,6 +63,11 @@ impl Standing {
         self.decided.push((action, about, signal, value, line));
     }
 
+    /// Whether a start was held in the last step, for whatever reason.
+    pub fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// Notes why nothing, or not everything, started in this step although slots are free. `waiting`: how many wait.
     pub fn hold(&mut self, hold: Option<Hold>, waiting: usize) {
         self.hold = hold;
