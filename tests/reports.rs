@@ -134,7 +134,8 @@ fn endings() -> Vec<AttemptFinished> {
         oom_budget: Some(0),
         ..quiet.clone()
     };
-    let budget = Evidence { oom_own: Some(0), oom_budget: Some(1), ..oom.clone() };
+    let budget =
+        Evidence { oom_own: Some(0), oom_budget: Some(1), budget_max: Some(Bytes::gib(6)), ..oom.clone() };
     let missing = SpawnError { message: "no-such was not found in PATH".into(), exit_code: 127 };
     vec![
         passed(0, "cargo test --lib"),

@@ -215,6 +215,14 @@ pub fn set_cpu(group: &Dir, version: Version, max: Cpus) -> Result<Cpus, KernelE
     Ok(max)
 }
 
+/// The file of a group's limit of memory.
+pub fn memory_max_file(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    }
+}
+
 /// The largest amount of memory that was charged: `memory.peak` (Linux 5.19), v1 `memory.max_usage_in_bytes`.
 pub fn memory_peak(group: &Dir, version: Version) -> Option<Bytes> {
     let file = match version {

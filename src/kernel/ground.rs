@@ -177,6 +177,12 @@ impl Ground {
         }
     }
 
+    /// What all jobs together may use now; `None` without a limit.
+    pub(super) fn cap(&self) -> Option<Bytes> {
+        let (dir, version) = self.memory()?;
+        dir.read_if_there(controllers::memory_max_file(version))?.parse().ok().map(Bytes)
+    }
+
     /// Sets what all jobs together may use: `memory.max`, with the same swap beside it as before. Raised or lowered,
     /// but by its caller's care never below what is charged: then the kernel would have to kill.
     ///

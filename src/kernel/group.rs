@@ -198,6 +198,7 @@ impl Group {
             oom_budget: oom
                 .filter(|(_, kill)| *kill > 0)
                 .map(|_| self.ground.budget_oom().saturating_sub(self.before.budget)),
+            budget_max: oom.filter(|(_, kill)| *kill > 0).and_then(|_| self.ground.cap()),
             ..Evidence::default()
         };
         match (&self.memory, &self.v2) {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::controllers::Version;
+use super::controllers::{Version, memory_max_file};
 use super::files::Dir;
 use super::ground::Ground;
 use super::hierarchy;
@@ -186,13 +186,9 @@ struct MemoryGroup {
 
 impl MemoryGroup {
     fn open(dir: &Path, version: Version) -> Option<MemoryGroup> {
-        let limit = match version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
-        };
         Some(MemoryGroup {
             usage: Held::open(&dir.join(usage_file(version)))?,
-            limit: Held::open(&dir.join(limit))?,
+            limit: Held::open(&dir.join(memory_max_file(version)))?,
             stat: Held::open(&dir.join("memory.stat")),
             version,
         })

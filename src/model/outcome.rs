@@ -88,6 +88,9 @@ pub struct Evidence {
     pub oom_own: Option<u64>,
     /// Whether the run's budget was full during the attempt.
     pub oom_budget: Option<u64>,
+    /// What all jobs together could have then: the budget, or less where the rest of the machine needed it. Only asked
+    /// where a process was OOM-killed.
+    pub budget_max: Option<Bytes>,
     /// `max` of `pids.events`: forks refused by `pids_max`.
     pub pids_max_events: Option<u64>,
     /// Whose limit refused them: `pids.events` counts where the fork was tried, whichever limit it met.

@@ -34,11 +34,10 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn oom(&self) -> Vec<String> {
         if self.attempt.cause == Cause::Budget {
-            let budget = self.profile.budget.memory_max.map_or("max".into(), |budget| budget.to_string());
             return vec![
                 format!(
-                    "oom: it ran alone and needed more than the budget of all jobs together, {budget} ({}){}.",
-                    self.set_by("budget.memory_max", "the profile"),
+                    "oom: it ran alone and needed more than {}{}.",
+                    self.budget(),
                     self.peak()
                 ),
                 "Give the budget more (memory_max under budget: in the profile, or a smaller reserve), or make it need less."
@@ -111,6 +110,22 @@ impl Teller<'_> {
         told
     }
 
+    /// What all jobs together could have: the profile's figure, or the less that the machine had left.
+    fn budget(&self) -> String {
+        let by = self.set_by("budget.memory_max", "the profile");
+        match (self.profile.budget.memory_max, self.attempt.evidence.budget_max) {
+            (budget, Some(had)) if budget.is_none_or(|budget| had < budget) => {
+                let most = budget
+                    .map_or(String::new(), |budget| format!(", less than the {budget} of the budget ({by})"));
+                format!("the {had} that this machine had left for all jobs then{most}")
+            }
+            (budget, _) => {
+                let budget = budget.map_or("max".into(), |budget| budget.to_string());
+                format!("the budget of all jobs together, {budget} ({by})")
+            }
+        }
+    }
+
     fn evicted(&self) -> Vec<String> {
         let again =
             if self.attempt.verdict.is_none() { "It runs again." } else { "It has been tried often enough." };
@@ -132,8 +147,8 @@ impl Teller<'_> {
             ),
             _ if !for_memory => "evicted: it was refused new processes or threads by a limit above sandtest's group.".into(),
             Cause::Budget => format!(
-                "evicted: the memory of all jobs together was full ({}), not this job's own.",
-                self.set_by("budget.memory_max", "the profile")
+                "evicted: all jobs together came to more than {}, not this job alone.",
+                self.budget()
             ),
             _ => "evicted: the kernel killed it for want of memory outside of this run: the machine's, or a limit above sandtest's group.".into(),
         };
