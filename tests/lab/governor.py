@@ -190,8 +190,10 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
     ended = [a for a in s.attempts if a["outcome"] == "timeout"]
     assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
     assert any(a["frozen_ms"] > 0 for a in s.attempts), "nothing was frozen"
+    # A busy machine is late for all of them; a freeze must not make more of it.
     late = [a["wall_ms"] - limit * 1000 for a in ended]
-    assert all(0 <= ms < (50 if SLOW == 1 else 1000) for ms in late), (late, [a["frozen_ms"] for a in ended])
+    usual = sorted(late)[len(late) // 2]
+    assert all(0 <= ms and abs(ms - usual) < (50 if SLOW == 1 else 1000) for ms in late), (late, [a["frozen_ms"] for a in ended])
 
 
 @scene
