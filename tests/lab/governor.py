@@ -184,16 +184,19 @@ def g09_frozen_time_is_not_worked_time(s):
 
 @scene
 def g09b_a_time_out_waits_for_what_is_frozen(s):
-    """All of them run out of time, some after a freeze: none before it has had its second, nor much later."""
-    limit = 1.0 * max(1, SLOW / 10)
-    s.run([hog(250, 600)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
-    ended = [a for a in s.attempts if a["outcome"] == "timeout"]
-    assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
-    assert any(a["frozen_ms"] > 0 for a in s.attempts), "nothing was frozen"
-    # A busy machine is late for all of them; a freeze must not make more of it.
-    late = [a["wall_ms"] - limit * 1000 for a in ended]
-    usual = sorted(late)[len(late) // 2]
-    assert all(0 <= ms and abs(ms - usual) < (50 if SLOW == 1 else 1000) for ms in late), (late, [a["frozen_ms"] for a in ended])
+    """All of them run out of time, some after a freeze: none before it has had its second, nor 50 ms later."""
+    limit, told = 1.0 * max(1, SLOW / 10), []
+    # A machine that is busy with others is late for all of them: one quiet run of three is enough.
+    for _ in range(3):
+        s.run([hog(250, 600)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
+        ended = [a for a in s.attempts if a["outcome"] == "timeout"]
+        assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
+        late = [a["wall_ms"] - limit * 1000 for a in ended]
+        assert all(ms >= 0 for ms in late), late
+        frozen = [a["frozen_ms"] for a in ended]
+        told.append((late, frozen))
+        if any(frozen) and all(ms < (50 if SLOW == 1 else 1000) for ms in late): return
+    raise AssertionError(told)
 
 
 @scene
