@@ -71,7 +71,7 @@ impl Governor {
         let (mut expected, mut variance, mut cpus, mut unknown) = (self.coming(), 0.0, 0.0, 0);
         let tick = self.room.tick();
         for job in self.running() {
-            let estimate = self.estimate(job);
+            let estimate = job.estimate;
             match job.phase {
                 Phase::Active => {
                     expected += estimate.mean;
@@ -79,7 +79,7 @@ impl Governor {
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
                     unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
                 }
-                Phase::Frozen { .. } => expected += job.now.memory + self.remaining(job) / 2.0,
+                Phase::Frozen { .. } => expected += job.now.memory + job.remaining() / 2.0,
                 Phase::Dying | Phase::Queued { .. } => {}
             }
         }
@@ -87,7 +87,7 @@ impl Governor {
         let need: f64 = self
             .running()
             .filter(|job| job.is_active())
-            .map(|job| (job.now.slope * self.room.horizon()).min(self.remaining(job)))
+            .map(|job| (job.now.slope * self.room.horizon()).min(job.remaining()))
             .sum();
         let left = self.room.before_freezing();
         let closed = if self.is_pressing(need) || (frozen && left < 0.05 * self.room.whole()) {
@@ -142,7 +142,10 @@ impl Governor {
         if fresh && let Some((_, hold)) = admission.refused.iter().find(|(group, _)| *group == job.group) {
             return Answer::Wait(*hold);
         }
-        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
+        let estimate = match fresh {
+            true => self.known.estimate_fresh(job.group),
+            false => self.known.estimate(job, self.room.whole(), self.room.tick()),
+        };
         let knows = self.known.knows_group(job.group) || job.declared.is_some();
         let mean = if !knows && self.known.is_empty() && job.floor == 0.0 {
             // Of nothing known: half of what those have that run, so that the first fill is not a flood.
@@ -189,7 +192,8 @@ impl Governor {
     }
 
     fn start(&self, admission: &mut Admission, job: JobId, cpus: f64, reserved: f64) -> Answer {
-        let estimate = self.estimate(&self.jobs[job.0 as usize]);
+        let job = &self.jobs[job.0 as usize];
+        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
         admission.expected += reserved.min(estimate.mean);
         admission.cpus += cpus;
         admission.running += 1;
