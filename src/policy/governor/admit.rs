@@ -22,13 +22,13 @@ use super::Governor;
 use super::job::Phase;
 use crate::model::JobId;
 use crate::model::governor::Signal;
-use crate::policy::tuning::{BETS_UNTIL, CAUTION, EVICTED_PATIENCE, UNKNOWN_SIZE};
+use crate::policy::tuning::{AT_ONCE, BETS_UNTIL, CAUTION, EVICTED_PATIENCE, PROCESSORS_FREE, UNKNOWN_SIZE};
 
 /// Starts of one step: what they have reserved.
 #[derive(Debug)]
 pub struct Admission {
     closed: Option<Hold>,
-    /// Expected use of all that runs, and its variance.
+    /// Expected use of all that runs, at the same time, and its variance.
     expected: f64,
     variance: f64,
     running: usize,
@@ -74,12 +74,12 @@ impl Governor {
             let estimate = job.estimate;
             match job.phase {
                 Phase::Active => {
-                    expected += estimate.mean;
+                    expected += job.now.memory + AT_ONCE * job.remaining();
                     variance += estimate.deviation.powi(2);
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
                     unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
                 }
-                Phase::Frozen { .. } => expected += job.now.memory + job.remaining() / 2.0,
+                Phase::Frozen { .. } => expected += estimate.mean,
                 Phase::Dying | Phase::Queued { .. } => {}
             }
         }
@@ -128,12 +128,9 @@ impl Governor {
         let job = &self.jobs[job.0 as usize];
         let cpus = self.known.cpus(job.group);
         let extra = admission.running >= self.settings.jobs as usize;
-        if extra && admission.active && admission.cpus + cpus > f64::from(self.settings.cpus) {
-            return Answer::Stop(Hold {
-                signal: None,
-                value: admission.cpus + cpus,
-                line: f64::from(self.settings.cpus),
-            });
+        let (busy, processors) = (admission.cpus + PROCESSORS_FREE * cpus, f64::from(self.settings.cpus));
+        if extra && admission.active && busy > processors {
+            return Answer::Stop(Hold { signal: None, value: busy, line: processors });
         }
         if !self.room.is_known() {
             return self.start(admission, job_id, cpus, f64::INFINITY);
