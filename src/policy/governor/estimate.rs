@@ -189,7 +189,7 @@ impl Known {
             duration * 1.3 + 2.0 * tick >= age
                 && !track.is_beyond(at + 1, from)
                 && (at < 2 || track.is_beyond(at - 2, to))
-                && (growing || track.place_at(age) <= track.place_at(from) + 1)
+                && (growing || !track.is_beyond(track.place_at(from) + 1, age))
         });
         match weigh(same, 1) {
             None if growing => weigh(large, 1),
