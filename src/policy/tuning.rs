@@ -60,7 +60,7 @@ pub const SETTLED_AFTER: f64 = 0.25;
 pub const CAUTION: f64 = 0.1;
 
 /// Of what running jobs will still take, so much is reserved: they do not all come to their peaks at the same time. Wide
-/// median 1.091 at 1, 1.051 at 0.8 and 1.040 at 0.7; evictions a case 2.4, 3.7 and 5.2.
+/// median 1.051 at 0.8 and 1.040 at 0.7, with 3.7 and 5.2 evictions a case; 1.092 and 2.4 before.
 pub const AT_ONCE: f64 = 0.8;
 
 /// Beyond the usual number a job starts where this part of the processors that it keeps busy is free: with all of it,

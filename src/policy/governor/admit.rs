@@ -74,7 +74,9 @@ impl Governor {
             let estimate = job.estimate;
             match job.phase {
                 Phase::Active => {
-                    expected += job.now.memory + AT_ONCE * job.remaining();
+                    // What was declared is no guess: it will be needed, and soon.
+                    let part = if job.declared.is_some() { 1.0 } else { AT_ONCE };
+                    expected += job.now.memory + part * job.remaining();
                     variance += estimate.deviation.powi(2);
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
                     unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
