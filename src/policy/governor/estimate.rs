@@ -306,6 +306,26 @@ mod tests {
         }
     }
 
+    /// What is kept of a group says the same as all of its jobs gone through, those that were forgotten left out.
+    #[test]
+    fn of_a_job_that_has_not_begun_its_group_is_known() {
+        let mut known = Known::default();
+        for number in 0..2 * REMEMBERED as u32 + 10 {
+            let mut finished = job(None);
+            // The first of group 3 only, so that all of it is forgotten.
+            finished.group = if number < 5 { 3 } else { number % 3 };
+            grow(&mut finished, 0, &[u64::from(1 + number % 3) * 10 + u64::from(number) / 100]);
+            known.learn(&finished);
+        }
+        for group in 0..5 {
+            let facts = JobFacts { group, memory: None, restartable: true };
+            let fresh = Job::new(JobId(0), &facts);
+            assert_eq!(known.estimate_fresh(group), known.estimate(&fresh, 1e12, 0.01), "{group}");
+            assert_eq!(known.knows_group(group), group < 3, "{group}");
+        }
+        assert!(known.estimate_fresh(0).mean < known.estimate_fresh(2).mean);
+    }
+
     #[test]
     fn without_any_knowledge_a_larger_job_becomes_larger() {
         let of = |size| {
