@@ -786,13 +786,14 @@ mod tests {
         assert_eq!(run.next_deadline(), Some(6 * SECOND), "given back what it was frozen for");
     }
 
-    /// Whether a third job starts beside two on two processors of which each keeps so much of one busy.
-    fn starts_a_third(busy: f64) -> bool {
-        let mut settings = governed(3);
+    /// Whether one more starts on two processors of which so much is busy.
+    fn starts_beside(busy: f64) -> bool {
+        let mut settings = governed(9);
         settings.governor = settings.governor.map(|law| governor::Settings { cpus: 2, jobs: 2, ..law });
-        let mut run = Scheduler::new(settings, jobs(None, 3));
-        let ids = [attempt(0, 1), attempt(1, 1)];
-        assert_eq!(starts(&run.step(ms(0), Input::Begin)).len(), 2);
+        let mut run = Scheduler::new(settings, jobs(None, 9));
+        let ids: Vec<AttemptId> =
+            starts(&run.step(ms(0), Input::Begin)).iter().map(|start| start.0).collect();
+        let busy = busy / ids.len() as f64;
         ids.iter().for_each(|id| _ = run.step(ms(0), Input::Started(*id)));
         let look = |run: &mut Scheduler, second: f64| {
             let cpu = Some(Duration::from_secs_f64(second * busy));
@@ -803,13 +804,13 @@ mod tests {
             starts(&run.step(Duration::from_secs_f64(second), Input::Sense(Box::new(reading)))).len()
         };
         assert_eq!(look(&mut run, 1.0), 0, "nothing is measured yet");
-        look(&mut run, 2.0) == 1
+        look(&mut run, 2.0) > 0
     }
 
     #[test]
     fn beyond_the_usual_number_a_job_starts_where_half_of_its_processor_is_free() {
-        assert!(starts_a_third(0.7));
-        assert!(!starts_a_third(0.9));
+        assert!(starts_beside(1.4));
+        assert!(!starts_beside(1.8));
     }
 
     #[test]
