@@ -786,6 +786,33 @@ mod tests {
         assert_eq!(run.next_deadline(), Some(6 * SECOND), "given back what it was frozen for");
     }
 
+    /// Whether one more starts on two processors of which so much is busy.
+    fn starts_beside(busy: f64) -> bool {
+        let mut settings = governed(9);
+        settings.governor = settings.governor.map(|law| governor::Settings { cpus: 2, jobs: 2, ..law });
+        let mut run = Scheduler::new(settings, jobs(None, 9));
+        let ids: Vec<AttemptId> =
+            starts(&run.step(ms(0), Input::Begin)).iter().map(|start| start.0).collect();
+        let busy = busy / ids.len() as f64;
+        ids.iter().for_each(|id| _ = run.step(ms(0), Input::Started(*id)));
+        let look = |run: &mut Scheduler, second: f64| {
+            let cpu = Some(Duration::from_secs_f64(second * busy));
+            let job = |id: &AttemptId| JobReading { id: *id, memory: Bytes::mib(10), cpu };
+            let jobs = ids.iter().map(job).collect();
+            let reading =
+                Reading { usage: Bytes::mib(20), charged: Bytes::mib(20), jobs, ..Reading::default() };
+            starts(&run.step(Duration::from_secs_f64(second), Input::Sense(Box::new(reading)))).len()
+        };
+        assert_eq!(look(&mut run, 1.0), 0, "nothing is measured yet");
+        look(&mut run, 2.0) > 0
+    }
+
+    #[test]
+    fn beyond_the_usual_number_a_job_starts_where_half_of_its_processor_is_free() {
+        assert!(starts_beside(1.4));
+        assert!(!starts_beside(1.8));
+    }
+
     #[test]
     fn what_is_evicted_goes_first_again_and_is_no_failure() {
         let (first, second) = (attempt(0, 1), attempt(1, 1));

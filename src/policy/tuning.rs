@@ -59,6 +59,14 @@ pub const SETTLED_AFTER: f64 = 0.25;
 /// 1.14.
 pub const CAUTION: f64 = 0.1;
 
+/// Of what running jobs will still take, so much is reserved: they do not all come to their peaks at the same time. Wide
+/// median 1.051 at 0.8 and 1.040 at 0.7, with 3.7 and 5.2 evictions a case; 1.092 and 2.4 before.
+pub const AT_ONCE: f64 = 0.8;
+
+/// Beyond the usual number a job starts where this part of the processors that it keeps busy is free: with all of it,
+/// up to one of them idles. Wide median 1.126 with all, 1.091 with half.
+pub const PROCESSORS_FREE: f64 = 0.5;
+
 /// A job of which nothing is known and which still grows comes to this many times its size: for sizes of which no
 /// scale is likelier than another the mean is proportional to the size.
 pub const UNKNOWN_GROWTH: f64 = 1.7;
@@ -143,5 +151,5 @@ pub const SLOPE_FADES: f64 = 0.5;
 pub const REMEMBERED: usize = 400;
 
 /// A job that stands still is believed to stay so, as if so many alike had: the first few that finish tell little of
-/// late spikes.
-pub const STAYS: f64 = 2.0;
+/// late spikes. Wide median 1.067 at 2 and 1.060 at 4, with the same evictions.
+pub const STAYS: f64 = 4.0;

@@ -22,13 +22,13 @@ use super::Governor;
 use super::job::Phase;
 use crate::model::JobId;
 use crate::model::governor::Signal;
-use crate::policy::tuning::{BETS_UNTIL, CAUTION, EVICTED_PATIENCE, UNKNOWN_SIZE};
+use crate::policy::tuning::{AT_ONCE, BETS_UNTIL, CAUTION, EVICTED_PATIENCE, PROCESSORS_FREE, UNKNOWN_SIZE};
 
 /// Starts of one step: what they have reserved.
 #[derive(Debug)]
 pub struct Admission {
     closed: Option<Hold>,
-    /// Expected use of all that runs, and its variance.
+    /// Expected use of all that runs, at the same time, and its variance.
     expected: f64,
     variance: f64,
     running: usize,
@@ -71,15 +71,17 @@ impl Governor {
         let (mut expected, mut variance, mut cpus, mut unknown) = (self.coming(), 0.0, 0.0, 0);
         let tick = self.room.tick();
         for job in self.running() {
-            let estimate = self.estimate(job);
+            let estimate = job.estimate;
             match job.phase {
                 Phase::Active => {
-                    expected += estimate.mean;
+                    // What was declared is no guess: it will be needed, and soon.
+                    let part = if job.declared.is_some() { 1.0 } else { AT_ONCE };
+                    expected += job.now.memory + part * job.remaining();
                     variance += estimate.deviation.powi(2);
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
                     unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
                 }
-                Phase::Frozen { .. } => expected += job.now.memory + self.remaining(job) / 2.0,
+                Phase::Frozen { .. } => expected += estimate.mean,
                 Phase::Dying | Phase::Queued { .. } => {}
             }
         }
@@ -87,7 +89,7 @@ impl Governor {
         let need: f64 = self
             .running()
             .filter(|job| job.is_active())
-            .map(|job| (job.now.slope * self.room.horizon()).min(self.remaining(job)))
+            .map(|job| (job.now.slope * self.room.horizon()).min(job.remaining()))
             .sum();
         let left = self.room.before_freezing();
         let closed = if self.is_pressing(need) || (frozen && left < 0.05 * self.room.whole()) {
@@ -128,12 +130,9 @@ impl Governor {
         let job = &self.jobs[job.0 as usize];
         let cpus = self.known.cpus(job.group);
         let extra = admission.running >= self.settings.jobs as usize;
-        if extra && admission.active && admission.cpus + cpus > f64::from(self.settings.cpus) {
-            return Answer::Stop(Hold {
-                signal: None,
-                value: admission.cpus + cpus,
-                line: f64::from(self.settings.cpus),
-            });
+        let (busy, processors) = (admission.cpus + PROCESSORS_FREE * cpus, f64::from(self.settings.cpus));
+        if extra && admission.active && busy > processors {
+            return Answer::Stop(Hold { signal: None, value: busy, line: processors });
         }
         if !self.room.is_known() {
             return self.start(admission, job_id, cpus, f64::INFINITY);
@@ -142,7 +141,10 @@ impl Governor {
         if fresh && let Some((_, hold)) = admission.refused.iter().find(|(group, _)| *group == job.group) {
             return Answer::Wait(*hold);
         }
-        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
+        let estimate = match fresh {
+            true => self.known.estimate_fresh(job.group),
+            false => self.known.estimate(job, self.room.whole(), self.room.tick()),
+        };
         let knows = self.known.knows_group(job.group) || job.declared.is_some();
         let mean = if !knows && self.known.is_empty() && job.floor == 0.0 {
             // Of nothing known: half of what those have that run, so that the first fill is not a flood.
@@ -189,7 +191,8 @@ impl Governor {
     }
 
     fn start(&self, admission: &mut Admission, job: JobId, cpus: f64, reserved: f64) -> Answer {
-        let estimate = self.estimate(&self.jobs[job.0 as usize]);
+        let job = &self.jobs[job.0 as usize];
+        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
         admission.expected += reserved.min(estimate.mean);
         admission.cpus += cpus;
         admission.running += 1;

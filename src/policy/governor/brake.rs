@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::job::Phase;
+use super::job::{Job, Phase};
 use super::{Act, Governor};
 use crate::model::governor::{Action, Signal};
 
@@ -22,9 +22,9 @@ impl Governor {
             if !job.is_active() {
                 continue;
             }
-            let estimate = self.estimate(job);
+            let estimate = job.estimate;
             // Not beyond what it can come to: a small job's first moments are steep, and short.
-            let most = self.remaining(job) + 2.0 * estimate.deviation + 0.01 * whole;
+            let most = job.remaining() + 2.0 * estimate.deviation + 0.01 * whole;
             let growth = (job.now.slope * horizon).min(most);
             if growth > NOTHING && need + growth > room && someone_active && job.born {
                 let id = job.attempt_id();
@@ -43,13 +43,12 @@ impl Governor {
     pub(super) fn thaw(&mut self, now: Duration, need: f64, acts: &mut Vec<Act>) {
         let room = self.room.before_freezing() - self.room.guard();
         let coming = self.coming();
-        let mut remaining: f64 =
-            self.running().filter(|job| job.is_active()).map(|job| self.remaining(job)).sum();
+        let mut remaining: f64 = self.running().filter(|job| job.is_active()).map(Job::remaining).sum();
         let mut someone_active = self.running().any(|job| job.is_active());
         for (rank, at) in self.running.clone().into_iter().enumerate() {
             let job = &self.jobs[at];
             let Some(since) = job.frozen_since() else { continue };
-            let (id, more) = (job.attempt_id(), self.remaining(job));
+            let (id, more) = (job.attempt_id(), job.remaining());
             let long_enough = (now - since).as_secs_f64() > self.room.tick();
             let fits = long_enough && remaining + more <= room && need < room;
             let must = !someone_active && (rank == 0 || coming == 0.0);

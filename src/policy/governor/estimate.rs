@@ -6,7 +6,7 @@
 //! alike of its group ─▶ else alike of all ─▶ else a multiple of its size while it grows
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::job::Job;
 use super::track::{Track, place};
@@ -15,7 +15,7 @@ use crate::policy::tuning::{
 };
 
 /// A size that is not known exactly, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Estimate {
     /// The likeliest.
     pub mean: f64,
@@ -28,6 +28,20 @@ pub struct Estimate {
 pub(super) struct Known {
     /// The newest last.
     finished: VecDeque<Finished>,
+    /// How many were forgotten.
+    forgotten: usize,
+    groups: BTreeMap<u32, Group>,
+    /// What one that has not begun comes to, whatever its group.
+    fresh: Option<Estimate>,
+}
+
+/// What one group has taught: what is asked at each look is put together when it is learnt.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    /// Its finished jobs among all that ever finished, the newest last.
+    numbers: VecDeque<usize>,
+    fresh: Option<Estimate>,
+    cpus: Option<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,8 +72,9 @@ impl Known {
     /// Takes in a job that came to its end by itself.
     pub fn learn(&mut self, job: &Job) {
         if self.finished.len() == REMEMBERED {
-            self.finished.pop_front();
+            self.forget();
         }
+        self.groups.entry(job.group).or_default().numbers.push_back(self.forgotten + self.finished.len());
         self.finished.push_back(Finished {
             group: job.group,
             peak: job.now.top,
@@ -67,21 +82,53 @@ impl Known {
             track: job.now.track.clone(),
             cpus: job.now.cpus,
         });
+        self.sum_up(job.group);
+        self.fresh = weigh(self.all(), 3).map(|(estimate, _)| estimate);
+    }
+
+    fn forget(&mut self) {
+        let Some(Finished { group, .. }) = self.finished.pop_front() else { return };
+        self.forgotten += 1;
+        if let Some(of_group) = self.groups.get_mut(&group) {
+            of_group.numbers.pop_front();
+            if of_group.numbers.is_empty() {
+                self.groups.remove(&group);
+                return;
+            }
+        }
+        self.sum_up(group);
+    }
+
+    fn sum_up(&mut self, group: u32) {
+        let fresh = weigh(self.of_group(group), 1).map(|(estimate, _)| estimate);
+        let (mut measured, mut sum) = (0, 0.0);
+        for cpus in self.of_group(group).filter_map(|finished| finished.cpus).take(NEWEST) {
+            measured += 1;
+            sum += cpus;
+        }
+        if let Some(of_group) = self.groups.get_mut(&group) {
+            of_group.fresh = fresh;
+            of_group.cpus = (measured > 0).then(|| sum / f64::from(measured));
+        }
     }
 
     /// Processors that a job of `group` keeps busy: as the newest of them did, else one.
     pub fn cpus(&self, group: u32) -> f64 {
-        let measured: Vec<f64> =
-            self.of_group(group).filter_map(|finished| finished.cpus).take(NEWEST).collect();
-        if measured.is_empty() { 1.0 } else { measured.iter().sum::<f64>() / measured.len() as f64 }
+        self.groups.get(&group).and_then(|group| group.cpus).unwrap_or(1.0)
     }
 
     pub fn knows_group(&self, group: u32) -> bool {
-        self.finished.iter().any(|finished| finished.group == group)
+        self.groups.contains_key(&group)
     }
 
     pub fn is_empty(&self) -> bool {
         self.finished.is_empty()
+    }
+
+    /// What a job comes to of which only the group is known: nothing was declared, and it never ran.
+    pub fn estimate_fresh(&self, group: u32) -> Estimate {
+        let of_group = self.groups.get(&group).and_then(|group| group.fresh);
+        of_group.or(self.fresh).unwrap_or_default()
     }
 
     /// What `job` will come to at the most. Never below what it has.
@@ -113,8 +160,11 @@ impl Known {
                 .or_else(|| weigh(of_all(), 3))
                 .map_or(exactly(EVICTED_GROWTH * job.floor), |(estimate, _)| estimate);
         }
-        let of_group = self.alike(self.of_group(job.group), job, tick, 1);
-        let alike = of_group.or_else(|| self.alike(self.all(), job, tick, 3));
+        let of_group = self.count(job.group);
+        let alike = self.alike(self.of_group(job.group), job, tick).or_else(|| {
+            let others = self.finished.len() > of_group && self.finished.len() >= 3;
+            if others { self.alike(self.all(), job, tick) } else { None }
+        });
         match alike {
             Some((estimate, _)) if growing => estimate,
             Some((estimate, count)) => estimate.believed(count, STAYS, now.memory),
@@ -130,21 +180,16 @@ impl Known {
         of: impl Iterator<Item = &'a Finished> + Clone,
         job: &Job,
         tick: f64,
-        at_least: usize,
     ) -> Option<(Estimate, f64)> {
         let (age, top) = (job.now.age, job.now.top);
-        if of.clone().count() < at_least {
-            return None;
-        }
         let large = of.filter(move |finished| finished.peak >= NEARLY * top);
         let (at, growing) = (place(top), job.is_growing(tick));
         let (from, to) = (0.7 * age - 2.0 * tick, 1.4 * age + 2.0 * tick);
-        let same = large.clone().filter(move |finished| {
-            let before = finished.track.place_at(from);
-            finished.duration * 1.3 + 2.0 * tick >= age
-                && before <= at + 1
-                && finished.track.place_at(to) + 1 >= at
-                && (growing || finished.track.place_at(age) <= before + 1)
+        let same = large.clone().filter(move |Finished { duration, track, .. }| {
+            duration * 1.3 + 2.0 * tick >= age
+                && !track.is_beyond(at + 1, from)
+                && (at < 2 || track.is_beyond(at - 2, to))
+                && (growing || !track.is_beyond(track.place_at(from) + 1, age))
         });
         match weigh(same, 1) {
             None if growing => weigh(large, 1),
@@ -154,23 +199,10 @@ impl Known {
 
     /// Whether a start into a gap that the job may not fit wins more than it loses.
     pub fn is_worth(&self, job: &Job, gap: f64) -> Option<bool> {
-        let of_group: Vec<&Finished> = self.of_group(job.group).take(NEWEST).collect();
-        let set = if of_group.is_empty() && self.finished.len() >= 3 {
-            self.all().take(NEWEST).collect()
-        } else {
-            of_group
-        };
-        if set.is_empty() {
-            return None;
+        if self.knows_group(job.group) {
+            return Some(is_worth(self.of_group(job.group), gap));
         }
-        let mean = set.iter().map(|finished| finished.duration).sum::<f64>() / set.len() as f64;
-        let (fit, too_large): (Vec<&&Finished>, Vec<_>) =
-            set.iter().partition(|finished| finished.peak <= gap);
-        let win = HOPE * mean + fit.iter().map(|finished| finished.duration).sum::<f64>();
-        let outgrown =
-            |finished: &&&Finished| finished.track.age_when_passing(gap).unwrap_or(finished.duration) + 0.05;
-        let lose = too_large.iter().map(outgrown).sum::<f64>();
-        Some(win > BET * lose)
+        (self.finished.len() >= 3).then(|| is_worth(self.all(), gap))
     }
 
     /// The newest first.
@@ -179,8 +211,28 @@ impl Known {
     }
 
     fn of_group(&self, group: u32) -> impl Iterator<Item = &Finished> + Clone {
-        self.all().filter(move |finished| finished.group == group)
+        let numbers = self.groups.get(&group).into_iter().flat_map(|group| group.numbers.iter().rev());
+        numbers.map(|number| &self.finished[number - self.forgotten])
     }
+
+    fn count(&self, group: u32) -> usize {
+        self.groups.get(&group).map_or(0, |group| group.numbers.len())
+    }
+}
+
+/// The time won by those that fit against that lost until the others outgrow the gap.
+fn is_worth<'a>(set: impl Iterator<Item = &'a Finished>, gap: f64) -> bool {
+    let (mut count, mut total, mut win, mut lose) = (0.0, 0.0, 0.0, 0.0);
+    for Finished { peak, duration, track, .. } in set.take(NEWEST) {
+        count += 1.0;
+        total += duration;
+        if *peak <= gap {
+            win += duration;
+        } else {
+            lose += track.age_when_passing(gap).unwrap_or(*duration) + 0.05;
+        }
+    }
+    win + HOPE * total / count > BET * lose
 }
 
 /// Mean and deviation of peaks, the newest first and weighing most; `None` of fewer than `at_least`.
@@ -252,6 +304,26 @@ mod tests {
             grow(&mut job, 0, &sizes);
             proptest::prop_assert!(mean(&known, &job) >= sizes[sizes.len() - 1] as f64 - 1e-6);
         }
+    }
+
+    /// What is kept of a group says the same as all of its jobs gone through, those that were forgotten left out.
+    #[test]
+    fn of_a_job_that_has_not_begun_its_group_is_known() {
+        let mut known = Known::default();
+        for number in 0..2 * REMEMBERED as u32 + 10 {
+            let mut finished = job(None);
+            // The first of group 3 only, so that all of it is forgotten.
+            finished.group = if number < 5 { 3 } else { number % 3 };
+            grow(&mut finished, 0, &[u64::from(1 + number % 3) * 10 + u64::from(number) / 100]);
+            known.learn(&finished);
+        }
+        for group in 0..5 {
+            let facts = JobFacts { group, memory: None, restartable: true };
+            let fresh = Job::new(JobId(0), &facts);
+            assert_eq!(known.estimate_fresh(group), known.estimate(&fresh, 1e12, 0.01), "{group}");
+            assert_eq!(known.knows_group(group), group < 3, "{group}");
+        }
+        assert!(known.estimate_fresh(0).mean < known.estimate_fresh(2).mean);
     }
 
     #[test]

@@ -16,15 +16,14 @@ impl Governor {
         let room = self.room.before_evicting() + self.coming() - self.room.guard();
         self.pressed = room < need;
         if self.pressed {
-            let remaining: f64 =
-                self.running().filter(|job| job.is_active()).map(|job| self.remaining(job)).sum();
+            let remaining: f64 = self.running().filter(|job| job.is_active()).map(Job::remaining).sum();
             let mut deficit = (0.6 * remaining).max(need) - room;
             for at in self.by_cost() {
                 if deficit <= 0.0 {
                     break;
                 }
                 let job = &self.jobs[at];
-                deficit -= job.now.memory + if job.is_active() { self.remaining(job) } else { 0.0 };
+                deficit -= job.now.memory + if job.is_active() { job.remaining() } else { 0.0 };
                 self.kill(at, Signal::Memory, room, need, acts);
             }
         } else if self.coming() == 0.0 {

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::estimate::NEARLY;
+use super::estimate::{Estimate, NEARLY};
 use super::track::Track;
 use super::{JobFacts, is_worth_a_rate, is_worth_a_slope};
 use crate::model::reading::JobReading;
@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub evicting: bool,
     /// Of the present attempt.
     pub now: Growth,
+    /// What it will come to, as far as is known since the last look or end. Of one that runs.
+    pub estimate: Estimate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +90,13 @@ impl Job {
             born: false,
             evicting: false,
             now: Growth::default(),
+            estimate: Estimate::default(),
         }
+    }
+
+    /// What it will take beyond what it has.
+    pub fn remaining(&self) -> f64 {
+        (self.estimate.mean - self.now.memory).max(0.0)
     }
 
     pub fn attempt_id(&self) -> AttemptId {

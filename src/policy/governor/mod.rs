@@ -157,6 +157,7 @@ impl Governor {
             self.jobs[*at].miss(now);
         }
         self.room.sense(now, reading, self.running.iter().map(|at| &self.jobs[*at]));
+        self.estimate_all();
         self.pressure.sense(now, reading);
         self.standing.sense(&self.room, &reading.stalls);
     }
@@ -175,6 +176,7 @@ impl Governor {
             self.next_seniority
         });
         job.start(now, id.number);
+        job.estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
         let place = self.running.partition_point(|other| self.jobs[*other].seniority < Some(seniority));
         self.running.insert(place, at);
         self.standing.running(self.running.len());
@@ -205,6 +207,9 @@ impl Governor {
             Ending::Otherwise => {}
         }
         job.phase = Phase::Queued { since: now };
+        if matches!(ending, Ending::Finished { .. }) {
+            self.estimate_all();
+        }
     }
 
     /// What is to be done now about what runs.
@@ -256,12 +261,13 @@ impl Governor {
         self.running.iter().map(|at| &self.jobs[*at])
     }
 
-    fn remaining(&self, job: &Job) -> f64 {
-        (self.estimate(job).mean - job.now.memory).max(0.0)
-    }
-
-    fn estimate(&self, job: &Job) -> estimate::Estimate {
-        self.known.estimate(job, self.room.whole(), self.room.tick())
+    /// Once for all that is decided until the next look or end: it is what costs the most.
+    fn estimate_all(&mut self) {
+        let (whole, tick) = (self.room.whole(), self.room.tick());
+        for at in &self.running {
+            let job = &mut self.jobs[*at];
+            job.estimate = self.known.estimate(job, whole, tick);
+        }
     }
 }
 

@@ -30,6 +30,11 @@ impl Track {
         self.ages.partition_point(|passed| *passed <= age)
     }
 
+    /// Whether by `age` it was beyond this place of the grid.
+    pub fn is_beyond(&self, place: usize, age: f64) -> bool {
+        self.ages.get(place).is_some_and(|passed| *passed <= age)
+    }
+
     /// When it passed `size`; `None` if it never did.
     pub fn age_when_passing(&self, size: f64) -> Option<f64> {
         self.ages.get(place(size)).copied()
