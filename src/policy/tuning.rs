@@ -63,6 +63,10 @@ pub const CAUTION: f64 = 0.1;
 /// median 1.051 at 0.8 and 1.040 at 0.7, with 3.7 and 5.2 evictions a case; 1.092 and 2.4 before.
 pub const AT_ONCE: f64 = 0.8;
 
+/// But all of it where the estimate is as certain as this part of it: jobs that are all alike do come to it. On a real
+/// kernel 16 equal jobs took 1.21 of the ideal time without this, 1.00 with it.
+pub const CERTAIN: f64 = 0.2;
+
 /// Beyond the usual number a job starts where this part of the processors that it keeps busy is free: with all of it,
 /// up to one of them idles. Wide median 1.126 with all, 1.091 with half.
 pub const PROCESSORS_FREE: f64 = 0.5;

@@ -22,7 +22,9 @@ use super::Governor;
 use super::job::Phase;
 use crate::model::JobId;
 use crate::model::governor::Signal;
-use crate::policy::tuning::{AT_ONCE, BETS_UNTIL, CAUTION, EVICTED_PATIENCE, PROCESSORS_FREE, UNKNOWN_SIZE};
+use crate::policy::tuning::{
+    AT_ONCE, BETS_UNTIL, CAUTION, CERTAIN, EVICTED_PATIENCE, PROCESSORS_FREE, UNKNOWN_SIZE,
+};
 
 /// Starts of one step: what they have reserved.
 #[derive(Debug)]
@@ -74,8 +76,9 @@ impl Governor {
             let estimate = job.estimate;
             match job.phase {
                 Phase::Active => {
-                    // What was declared is no guess: it will be needed, and soon.
-                    let part = if job.declared.is_some() { 1.0 } else { AT_ONCE };
+                    // What was declared is no guess, nor is what all alike came to: it will be needed, and soon.
+                    let certain = estimate.deviation < CERTAIN * estimate.mean;
+                    let part = if job.declared.is_some() || certain { 1.0 } else { AT_ONCE };
                     expected += job.now.memory + part * job.remaining();
                     variance += estimate.deviation.powi(2);
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
