@@ -216,6 +216,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         );
     }
     let summary = ended?;
+    if let (Some(error), Some(path)) = (&summary.record_cut, &args.record) {
+        tell(&format!("write {}: {error}; the record ends early", path.display()));
+    }
     Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
 }
 

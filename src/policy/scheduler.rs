@@ -325,13 +325,21 @@ impl Scheduler {
         }
         let ended = running.phase.ended_by_us();
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        let mut hopeless = false;
         if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
             // Nobody else was in its way: it needs more than there is.
             let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
-            judgement.outcome = if out_of_memory { Outcome::Oom } else { Outcome::Pids };
+            hopeless = out_of_memory && !filled_the_budget(&end.evidence);
+            judgement.outcome = match (hopeless, out_of_memory) {
+                (true, _) => Outcome::Evicted,
+                (false, true) => Outcome::Oom,
+                (false, false) => Outcome::Pids,
+            };
         }
         self.tell_governor(now, &judgement, end);
-        let verdict = self.verdict(running.waiting, &judgement, end);
+        // What was there before it filled the budget, and would again.
+        let verdict =
+            if hopeless { Some(Verdict::Infra) } else { self.verdict(running.waiting, &judgement, end) };
         match verdict {
             None => {
                 self.tally.evictions += 1;
@@ -448,9 +456,6 @@ impl Scheduler {
             if running.phase.ended_by_us().is_none() {
                 running.phase = Phase::Stopping { why: Ended::Interrupted, kill_at };
                 effects.push(Effect::Signal(running.waiting.id, signal));
-                if let Some(governor) = &mut self.governor {
-                    governor.ending(running.waiting.id);
-                }
             }
         }
     }
@@ -462,6 +467,9 @@ impl Scheduler {
             let why = running.phase.ended_by_us().unwrap_or(Ended::Interrupted);
             running.phase = Phase::Killed { why };
             effects.push(Effect::Kill(running.waiting.id));
+            if let Some(governor) = &mut self.governor {
+                governor.ending(running.waiting.id);
+            }
         }
     }
 
@@ -487,8 +495,10 @@ impl Scheduler {
                 }
                 _ => {}
             }
+            // Not while it has its grace: it may go on as it likes until then.
             if let Some(governor) = &mut self.governor
                 && running.phase != before
+                && matches!(running.phase, Phase::Killed { .. })
             {
                 governor.ending(id);
             }
@@ -507,6 +517,9 @@ impl Scheduler {
 
     /// Whoever the governor lets, the first in the queue asked first.
     fn start_governed(&mut self, now: Duration, governor: &mut Governor, effects: &mut Vec<Effect>) {
+        if self.closed || self.queue.is_empty() || self.free_slots.is_empty() {
+            return governor.held(None, 0);
+        }
         let (mut admission, mut held, mut at) = (governor.admission(), None, 0);
         while at < self.queue.len().min(CANDIDATES) && !self.closed && !self.free_slots.is_empty() {
             let next = self.queue[at].id;
@@ -549,7 +562,10 @@ impl Scheduler {
         });
         self.prepared.remove(&next.id);
         let had_company = !self.running.is_empty();
-        self.running.iter_mut().for_each(|other| other.had_company = true);
+        // Of more than one each has had company already.
+        if let [only] = self.running.as_mut_slice() {
+            only.had_company = true;
+        }
         let deadline = self.jobs[next.id.job.0 as usize].timeout.map(|timeout| now + timeout);
         let phase = Phase::Starting { deadline };
         self.running.push(Running { waiting: next, slot, phase, had_company, frozen_at: None });
@@ -575,6 +591,13 @@ impl Scheduler {
     pub fn interrupted(&self) -> bool {
         self.interrupted
     }
+}
+
+/// Whether the attempt itself held most of what all could have. Files that earlier ones left in tmpfs stay charged to the
+/// run, and are nobody's mistake that runs now.
+fn filled_the_budget(evidence: &Evidence) -> bool {
+    let (peak, most) = (evidence.memory_peak, evidence.budget_max);
+    peak.zip(most).is_none_or(|(peak, most)| peak.0 >= most.0 / 10 * 7)
 }
 
 /// The stop signal of a time-out, as a number: this layer knows no system's header.

@@ -127,6 +127,13 @@ impl Teller<'_> {
     }
 
     fn evicted(&self) -> Vec<String> {
+        let alone = self.attempt.verdict.is_some() && self.attempt.cause == Cause::Budget;
+        if alone && self.attempt.evidence.oom_kill > Some(0) {
+            return vec![
+                format!("evicted: it ran alone and met the end of {}{}.", self.budget(), self.peak()),
+                "No process holds the rest: files in tmpfs or shared memory that earlier jobs left, most likely.".into(),
+            ];
+        }
         let again =
             if self.attempt.verdict.is_none() { "It runs again." } else { "It has been tried often enough." };
         let evidence = &self.attempt.evidence;

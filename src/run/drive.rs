@@ -45,6 +45,8 @@ pub struct Summary {
     pub last: Option<AttemptFinished>,
     /// Whether the run's groups are gone. If not, the next start sweeps them.
     pub clean: bool,
+    /// Why the record ends before the run did.
+    pub record_cut: Option<io::Error>,
 }
 
 /// Runs the plan to its end; `report` is told every event.
@@ -383,10 +385,16 @@ impl Drive {
         };
         report(&Event::RunFinished(finished));
         let patience = if self.unkillable { Duration::ZERO } else { KILL_PATIENCE };
-        let Drive { shared, keeper, asked_to_end, last, .. } = self;
+        let Drive { shared, keeper, asked_to_end, last, recorder, .. } = self;
         drop(keeper);
         let clean = remove_ground(&shared.plan, patience);
-        Summary { finished, asked_to_end: asked_to_end.map(|(signal, _)| signal), last, clean }
+        Summary {
+            finished,
+            asked_to_end: asked_to_end.map(|(signal, _)| signal),
+            last,
+            clean,
+            record_cut: recorder.and_then(Recorder::failure),
+        }
     }
 }
 

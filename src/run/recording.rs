@@ -47,12 +47,13 @@ struct Step<I, E> {
 pub(super) struct Recorder {
     /// `None` once it can't be written any more.
     file: Option<File>,
+    failure: Option<io::Error>,
 }
 
 impl Recorder {
     /// Begins with what the policy was made of.
     pub fn begin(file: File, settings: Settings, jobs: &[JobSpec], names: Vec<String>) -> Recorder {
-        let mut recorder = Recorder { file: Some(file) };
+        let mut recorder = Recorder { file: Some(file), failure: None };
         recorder.line(&Head { version: VERSION, settings, jobs: jobs.to_vec(), names });
         recorder
     }
@@ -62,6 +63,11 @@ impl Recorder {
         self.line(&Step { now, input, effects });
     }
 
+    /// Why the record ends early, if it does.
+    pub fn failure(self) -> Option<io::Error> {
+        self.failure
+    }
+
     /// In one write, so that a run that is killed leaves whole lines.
     fn line(&mut self, line: &impl Serialize) {
         let Some(file) = &mut self.file else { return };
@@ -69,9 +75,9 @@ impl Recorder {
             bytes.push(b'\n');
             file.write_all(&bytes)
         });
-        if written.is_err() {
+        if let Err(error) = written {
             // A record with a gap would replay to something else: it ends here.
-            self.file = None;
+            (self.file, self.failure) = (None, Some(error));
         }
     }
 }
@@ -165,7 +171,9 @@ pub fn replay(
         for effect in &effects {
             if let Effect::Decided(decision) = effect {
                 let name = decision.attempt.and_then(|id| head.names.get(id.job.0 as usize));
-                tell(step.now, decision, name.map(String::as_str));
+                // A record may come from anyone: what would move a cursor is not shown.
+                let name = name.map(|name| name.replace(char::is_control, "?"));
+                tell(step.now, decision, name.as_deref());
             }
         }
         (steps, last) = (steps + 1, step.now);
@@ -185,6 +193,9 @@ fn check_head(head: &Head) -> Result<(), String> {
     let times = head.jobs.iter().filter_map(|job| job.timeout).chain([head.settings.grace]);
     if times.into_iter().any(|time| time > LONGEST) {
         return Err("a time of more than ten years".into());
+    }
+    if head.names.len() != head.jobs.len() {
+        return Err(format!("{} names of {} jobs", head.names.len(), head.jobs.len()));
     }
     if head.settings.parallel == 0 || head.settings.parallel > MOST {
         return Err(format!("{} jobs at once", head.settings.parallel));

@@ -165,6 +165,7 @@ impl Governor {
     /// Takes `gap` out of everybody's time: nobody looked, and nobody can say what was done in it.
     pub fn forgive(&mut self, gap: Duration) {
         self.jobs.iter_mut().for_each(|job| job.forgive(gap));
+        self.standing.forgive(gap);
     }
 
     /// An attempt starts.
@@ -207,7 +208,8 @@ impl Governor {
             Ending::Otherwise => {}
         }
         job.phase = Phase::Queued { since: now };
-        if matches!(ending, Ending::Finished { .. }) {
+        // Where the ceiling is far, what was learned can wait for the next look: hundreds of short jobs end between two.
+        if matches!(ending, Ending::Finished { .. }) && self.room.is_near() {
             self.estimate_all();
         }
     }

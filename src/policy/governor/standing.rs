@@ -63,6 +63,12 @@ impl Standing {
         self.decided.push((action, about, signal, value, line));
     }
 
+    pub fn forgive(&mut self, gap: Duration) {
+        for since in [&mut self.held_since, &mut self.better_since].into_iter().flatten() {
+            *since += gap;
+        }
+    }
+
     /// Whether a start was held in the last step, for whatever reason.
     pub fn is_held(&self) -> bool {
         self.hold.is_some()
