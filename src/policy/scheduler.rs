@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::governor::{self, Act, Answer, Ending, Governor, JobFacts};
-use super::tuning::{CANDIDATES, GROUPS_AHEAD, MAX_EVICTIONS, MAX_FROM_OUTSIDE, SUSPENDED};
+use super::tuning::{CANDIDATES, GROUPS_AHEAD, MAX_EVICTIONS, MAX_FROM_OUTSIDE, START_PATIENCE, SUSPENDED};
 use super::verdict::{self, Ended, Judgement};
 use crate::model::event::SpawnError;
 use crate::model::governor::{Decision, Governed};
@@ -566,7 +566,9 @@ impl Scheduler {
         if let [only] = self.running.as_mut_slice() {
             only.had_company = true;
         }
-        let deadline = self.jobs[next.id.job.0 as usize].timeout.map(|timeout| now + timeout);
+        let deadline = self.jobs[next.id.job.0 as usize].timeout;
+        // Its time begins with its exec; that may wait for its groups, which is not its doing.
+        let deadline = deadline.map(|timeout| now + timeout + START_PATIENCE);
         let phase = Phase::Starting { deadline };
         self.running.push(Running { waiting: next, slot, phase, had_company, frozen_at: None });
         effects.push(Effect::Start(Attempt { id: next.id, slot }));

@@ -24,6 +24,10 @@ pub const STUCK_OOM: Duration = Duration::from_secs(1);
 /// it. Spawns take a millisecond, in an emulated guest a hundred.
 pub const STUCK_SPAWN: Duration = Duration::from_millis(500);
 
+/// Between the order to start and the exec so much may pass without being charged to the job's time: where hundreds
+/// start at once they wait for their groups. An exec that hangs runs out of time after it.
+pub const START_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The fastest that memory was seen to fill, bytes a second: one process touching new pages.
 pub const FILL_RATE: u64 = 2 << 30;
 
