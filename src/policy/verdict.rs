@@ -70,8 +70,8 @@ pub fn judge(
     if ended == Some(Ended::Timeout) {
         return of(Outcome::Timeout, Cause::Own);
     }
-    // One that ended by itself a moment before has a result, and that counts.
-    if ended == Some(Ended::Evicted) && !matches!(exit, Some(Exit::Code(_))) {
+    // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
+    if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
         return of(Outcome::Evicted, Cause::Budget);
     }
     match evidence.sampled_over {
@@ -139,6 +139,18 @@ mod tests {
     fn what_an_oom_daemon_kills_is_not_the_jobs_doing() {
         let oomd = Evidence { oomd_ooms: Some(1), oom_kill: Some(0), ..Evidence::default() };
         assert_eq!(outcome(kill(), None, oomd), (Outcome::Evicted, Cause::Outside));
+    }
+
+    #[test]
+    fn a_failure_while_it_is_evicted_may_be_the_kills() {
+        let quiet = Evidence::default;
+        let evicted = (Outcome::Evicted, Cause::Budget);
+        assert_eq!(outcome(kill(), Some(Ended::Evicted), quiet()), evicted);
+        assert_eq!(outcome(Some(Exit::Code(137)), Some(Ended::Evicted), quiet()), evicted);
+        assert_eq!(
+            outcome(Some(Exit::Code(0)), Some(Ended::Evicted), quiet()),
+            (Outcome::Exited, Cause::Own)
+        );
     }
 
     #[test]
