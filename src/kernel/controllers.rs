@@ -142,28 +142,25 @@ pub fn set_memory(
     Ok((max, Some(Bytes(found.0 - offset.0.min(found.0)))))
 }
 
-/// Moves a v1 `memory.limit_in_bytes`, and that of memory and swap with it where there is one and it is in force:
-/// the second must never be the smaller.
+/// Moves a v1 `memory.limit_in_bytes`, that of memory and swap with it where `swap` is limited (the second must never be
+/// the smaller), and that of TCP buffers.
 ///
 /// # Errors
 /// [`KernelError::Write`], with `EBUSY` where the group holds more than `max`.
-pub fn move_v1_limit(group: &Dir, max: Bytes) -> Result<(), KernelError> {
+pub fn move_v1_limit(group: &Dir, max: Bytes, swap: Option<Bytes>) -> Result<(), KernelError> {
     let (memory, both) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
     let number = |file| group.read_if_there(file).and_then(|text| text.parse::<u64>().ok());
     let value = max.0.to_string();
-    let (Some(old), Some(old_both)) = (number(memory), number(both).filter(|both| *both < V1_UNLIMITED))
-    else {
-        return group.write(memory, &value);
-    };
-    let swap = old_both.saturating_sub(old);
-    let value_of_both = max.0.saturating_add(swap).to_string();
-    if max.0 > old {
-        group.write(both, &value_of_both)?;
-        group.write(memory, &value)
-    } else {
-        group.write(memory, &value)?;
-        group.write(both, &value_of_both)
+    let value_of_both = swap.map(|swap| max.0.saturating_add(swap.0).to_string());
+    let raised = number(memory).is_some_and(|old| max.0 > old);
+    if let Some(value) = value_of_both.as_ref().filter(|_| raised) {
+        group.write(both, value)?;
     }
+    group.write(memory, &value)?;
+    if let Some(value) = value_of_both.as_ref().filter(|_| !raised) {
+        group.write(both, value)?;
+    }
+    if group.has(V1_SOCKETS) { group.write(V1_SOCKETS, &value) } else { Ok(()) }
 }
 
 /// Sets `memory.high`, v2 only: above it the group is throttled.

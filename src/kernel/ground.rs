@@ -56,6 +56,8 @@ pub struct Hybrid {
     /// `tasks` of the run's cpu group: for jobs without a quota of their own where the budget has one.
     pub(super) budget_cpu: Option<OwnedFd>,
     oom: OomCounter,
+    /// Swap beside the cap, as it was read back; `None` without a limit of it.
+    swap: Option<Bytes>,
 }
 
 impl Ground {
@@ -113,7 +115,18 @@ impl Ground {
             let budget_cpu = with_quota.map(|cpu| cpu.open_for_writing("tasks")).transpose()?;
             let oom = OomCounter::arm(&memory)?;
             let (pids, cpu) = (Reused::below(pids), cpu.map(Reused::below));
-            Ok((Ground::Hybrid(Box::new(Hybrid { v2, memory, pids, cpu, budget_cpu, oom })), limits))
+            Ok((
+                Ground::Hybrid(Box::new(Hybrid {
+                    v2,
+                    memory,
+                    pids,
+                    cpu,
+                    budget_cpu,
+                    oom,
+                    swap: limits.memory_swap_max,
+                })),
+                limits,
+            ))
         };
         let built = build();
         if built.is_err() {
@@ -193,7 +206,7 @@ impl Ground {
             Ground::Unified { run, controllers } if controllers.memory => {
                 run.write_without_waiting("memory.max", &cap.0.to_string())
             }
-            Ground::Hybrid(hybrid) => controllers::move_v1_limit(&hybrid.memory, cap),
+            Ground::Hybrid(hybrid) => controllers::move_v1_limit(&hybrid.memory, cap, hybrid.swap),
             _ => Ok(()),
         }
     }
