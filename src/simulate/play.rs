@@ -16,9 +16,13 @@ pub trait Law {
     /// When it wants to look at the machine.
     fn next_look(&self) -> Option<Duration>;
     /// When it wants to be called anyway.
-    fn next_deadline(&self) -> Option<Duration>;
+    fn next_deadline(&self) -> Option<Duration> {
+        None
+    }
     /// Whether it wants a look before it is told of an end.
-    fn wants_a_look(&self) -> bool;
+    fn wants_a_look(&self) -> bool {
+        false
+    }
 }
 
 impl Law for Scheduler {

@@ -132,12 +132,4 @@ impl Law for Aimd {
     fn next_look(&self) -> Option<Duration> {
         Some(self.look)
     }
-
-    fn next_deadline(&self) -> Option<Duration> {
-        None
-    }
-
-    fn wants_a_look(&self) -> bool {
-        false
-    }
 }

@@ -122,12 +122,4 @@ impl Law for Buck2 {
     fn next_look(&self) -> Option<Duration> {
         Some(self.look)
     }
-
-    fn next_deadline(&self) -> Option<Duration> {
-        None
-    }
-
-    fn wants_a_look(&self) -> bool {
-        false
-    }
 }

@@ -33,12 +33,4 @@ impl Law for Fixed {
     fn next_look(&self) -> Option<Duration> {
         None
     }
-
-    fn next_deadline(&self) -> Option<Duration> {
-        None
-    }
-
-    fn wants_a_look(&self) -> bool {
-        false
-    }
 }

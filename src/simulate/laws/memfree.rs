@@ -57,12 +57,4 @@ impl Law for Memfree {
     fn next_look(&self) -> Option<Duration> {
         Some(self.look)
     }
-
-    fn next_deadline(&self) -> Option<Duration> {
-        None
-    }
-
-    fn wants_a_look(&self) -> bool {
-        false
-    }
 }
