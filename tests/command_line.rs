@@ -355,8 +355,10 @@ fn isolation_required_runs_only_where_the_kernel_holds_every_limit() {
 
 #[test]
 fn a_file_that_takes_no_events_is_told_of_once_and_stops_nothing() {
-    let ran = Scene::new().run(&["--json", "/dev/full", "--", "true"]);
-    assert_eq!((ran.code, ran.err.matches("/dev/full").count()), (0, 1), "{}", ran.err);
+    for option in ["--json", "--record"] {
+        let ran = Scene::new().run(&[option, "/dev/full", "--", "true"]);
+        assert_eq!((ran.code, ran.err.matches("/dev/full").count()), (0, 1), "{option}: {}", ran.err);
+    }
 }
 
 #[test]
@@ -432,7 +434,7 @@ fn a_signal_to_sandtest_reaches_the_job_and_is_the_exit_code() {
         // Whoever runs this in the background (nohup) has some of them ignored, and so would sandtest.
         let mut command = Command::new("env");
         command.args(["--default-signal", env!("CARGO_BIN_EXE_sandtest"), "exec", "--", "bash", "-c"]);
-        command.arg("touch up; exec sleep 60").current_dir(scene.folder.path());
+        command.arg("> up; exec sleep 60").current_dir(scene.folder.path());
         command.env("XDG_STATE_HOME", scene.path("state"));
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_until("the job is up", || scene.path("up").exists());

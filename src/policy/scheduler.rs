@@ -179,7 +179,7 @@ struct Running {
 enum Phase {
     Starting { deadline: Option<Duration> },
     Running { deadline: Option<Duration> },
-    Stopping { why: Ended, kill_at: Duration },
+    Stopping { why: Ended, signal: i32, kill_at: Duration },
     Killed { why: Ended },
 }
 
@@ -307,9 +307,9 @@ impl Scheduler {
                 running.phase = Phase::Running { deadline: timeout.map(|timeout| now + timeout) }
             }
             // The order to stop came while it was being born, so its signal met nobody.
-            Phase::Stopping { why, .. } => {
-                running.phase = Phase::Stopping { why, kill_at: now + grace };
-                effects.push(Effect::Signal(id, SIGTERM));
+            Phase::Stopping { why, signal, .. } => {
+                running.phase = Phase::Stopping { why, signal, kill_at: now + grace };
+                effects.push(Effect::Signal(id, signal));
             }
             Phase::Killed { .. } => effects.push(Effect::Kill(id)),
             Phase::Running { .. } => {}
@@ -454,8 +454,11 @@ impl Scheduler {
         ids.into_iter().for_each(|id| self.thaw(now, id, effects));
         for running in &mut self.running {
             if running.phase.ended_by_us().is_none() {
-                running.phase = Phase::Stopping { why: Ended::Interrupted, kill_at };
+                running.phase = Phase::Stopping { why: Ended::Interrupted, signal, kill_at };
                 effects.push(Effect::Signal(running.waiting.id, signal));
+                if let Some(governor) = &mut self.governor {
+                    governor.stopping(now, running.waiting.id);
+                }
             }
         }
     }
@@ -486,21 +489,21 @@ impl Scheduler {
                     effects.push(Effect::Kill(id));
                 }
                 Phase::Running { deadline: Some(deadline) } if deadline <= now => {
-                    running.phase = Phase::Stopping { why: Ended::Timeout, kill_at };
+                    running.phase = Phase::Stopping { why: Ended::Timeout, signal: SIGTERM, kill_at };
                     effects.push(Effect::Signal(id, SIGTERM));
                 }
-                Phase::Stopping { why, kill_at } if kill_at <= now => {
+                Phase::Stopping { why, kill_at, .. } if kill_at <= now => {
                     running.phase = Phase::Killed { why };
                     effects.push(Effect::Kill(id));
                 }
                 _ => {}
             }
-            // Not while it has its grace: it may go on as it likes until then.
-            if let Some(governor) = &mut self.governor
-                && running.phase != before
-                && matches!(running.phase, Phase::Killed { .. })
-            {
-                governor.ending(id);
+            if let Some(governor) = &mut self.governor {
+                match running.phase {
+                    Phase::Stopping { .. } if running.phase != before => governor.stopping(now, id),
+                    Phase::Killed { .. } if running.phase != before => governor.ending(id),
+                    _ => {}
+                }
             }
         }
     }
@@ -752,7 +755,7 @@ mod tests {
         let mut run = Scheduler::new(settings(1), jobs(None, 1));
         run.step(Duration::ZERO, Input::Begin);
         run.step(SECOND, Input::Interrupt(2));
-        assert_eq!(run.step(SECOND, Input::Started(attempt(0, 1))), [Effect::Signal(attempt(0, 1), 15)]);
+        assert_eq!(run.step(SECOND, Input::Started(attempt(0, 1))), [Effect::Signal(attempt(0, 1), 2)]);
     }
 
     #[test]
@@ -857,6 +860,53 @@ mod tests {
         let effects = run.step(ms(1400), ended(first, Exit::Code(0)));
         assert_eq!(starts(&effects).first().map(|(id, _)| *id), Some(attempt(1, 2)), "{effects:?}");
         assert_eq!(run.tally().failed, 0);
+    }
+
+    /// A job's time is up, so it has its grace: whatever the memory does, its outcome is a time-out and nothing else.
+    #[test]
+    fn what_has_its_grace_is_neither_frozen_nor_evicted() {
+        let (first, second) = (attempt(0, 1), attempt(1, 1));
+        let mut specs = jobs(None, 2);
+        specs[1].timeout = Some(SECOND);
+        let mut run = Scheduler::new(governed(2), specs);
+        run.step(ms(0), Input::Begin);
+        run.step(ms(0), Input::Started(first));
+        run.step(ms(0), Input::Started(second));
+        assert!(
+            run.step(ms(1000), seen(&[(first, 300), (second, 300)]))
+                .contains(&Effect::Signal(second, SIGTERM))
+        );
+        let mut effects = Vec::new();
+        for step in 1..20 {
+            effects.extend(
+                run.step(ms(1000 + 10 * step), seen(&[(first, 300 + 17 * step), (second, 300 + 18 * step)])),
+            );
+        }
+        let touched =
+            effects.iter().any(|effect| [Effect::Freeze(second), Effect::Kill(second)].contains(effect));
+        assert!(!touched, "{effects:?}");
+        let effects = run.step(ms(1300), ended(second, Exit::Signal(15)));
+        let judged = Judgement { outcome: Outcome::Timeout, cause: Cause::Own };
+        assert!(effects.contains(&Effect::Judged(second, judged, Some(Verdict::Fail))), "{effects:?}");
+    }
+
+    #[test]
+    fn what_others_left_in_the_budget_is_not_the_last_ones_mistake() {
+        let mut run = Scheduler::new(governed(1), jobs(None, 1));
+        run.step(Duration::ZERO, Input::Begin);
+        let evidence = Evidence {
+            oom_kill: Some(1),
+            oom_own: Some(0),
+            oom_budget: Some(1),
+            memory_peak: Some(Bytes::mib(80)),
+            budget_max: Some(Bytes::mib(700)),
+            ..Evidence::default()
+        };
+        let id = attempt(0, 1);
+        let end = End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence };
+        let effects = run.step(SECOND, Input::Ended(Box::new(end)));
+        let judged = Judgement { outcome: Outcome::Evicted, cause: Cause::Budget };
+        assert!(effects.contains(&Effect::Judged(id, judged, Some(Verdict::Infra))), "{effects:?}");
     }
 
     #[test]

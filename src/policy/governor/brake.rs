@@ -26,7 +26,7 @@ impl Governor {
             // Not beyond what it can come to: a small job's first moments are steep, and short.
             let most = job.remaining() + 2.0 * estimate.deviation + 0.01 * whole;
             let growth = (job.now.slope * horizon).min(most);
-            if growth > NOTHING && need + growth > room && someone_active && job.born {
+            if growth > NOTHING && need + growth > room && someone_active && job.born && !job.stopping {
                 let id = job.attempt_id();
                 self.jobs[at].phase = Phase::Frozen { since: now };
                 acts.push(Act::Freeze(id));

@@ -50,7 +50,7 @@ impl Governor {
 
     /// All that may be evicted: neither the most senior, nor what must not be run twice.
     fn victims(&self) -> impl Iterator<Item = usize> + '_ {
-        let may = |job: &Job| job.restartable && job.born && job.phase != Phase::Dying;
+        let may = |job: &Job| job.restartable && job.born && !job.stopping && job.phase != Phase::Dying;
         self.running.iter().skip(1).copied().filter(move |at| may(&self.jobs[*at]))
     }
 

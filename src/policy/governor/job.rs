@@ -11,12 +11,12 @@
 
 use std::time::Duration;
 
+use super::JobFacts;
 use super::estimate::{Estimate, NEARLY};
 use super::track::Track;
-use super::{JobFacts, is_worth_a_rate, is_worth_a_slope};
 use crate::model::reading::JobReading;
 use crate::model::{AttemptId, Bytes, JobId};
-use crate::policy::tuning::{GROWN, GROWN_LEAST, SETTLED_AFTER, SLOPE_FADES};
+use crate::policy::tuning::{CPU_WINDOW, GROWN, GROWN_LEAST, SENSE_AT_LEAST, SETTLED_AFTER, SLOPE_FADES};
 
 /// One job, from before its first attempt to its end.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub phase: Phase,
     /// Whether its process has exec'd: a clone into a frozen group would block.
     pub born: bool,
+    /// Whether it has been told to end: it must be able to, and its end is not the governor's any more.
+    pub stopping: bool,
     /// Whether it dies because there was no room.
     pub evicting: bool,
     /// Of the present attempt.
@@ -88,6 +90,7 @@ impl Job {
             evicted: 0,
             phase: Phase::Queued { since: Duration::ZERO },
             born: false,
+            stopping: false,
             evicting: false,
             now: Growth::default(),
             estimate: Estimate::default(),
@@ -105,7 +108,8 @@ impl Job {
 
     pub fn start(&mut self, now: Duration, attempt: u32) {
         self.attempt = attempt;
-        (self.phase, self.born, self.evicting) = (Phase::Active, false, false);
+        (self.phase, self.born) = (Phase::Active, false);
+        (self.stopping, self.evicting) = (false, false);
         self.now = Growth { sensed: now, ..Growth::default() };
     }
 
@@ -181,7 +185,7 @@ impl Job {
 impl Growth {
     fn sense(&mut self, now: Duration, seen: &JobReading, active: bool) {
         let since = now.saturating_sub(self.sensed);
-        if !is_worth_a_slope(since) {
+        if since < SENSE_AT_LEAST {
             return;
         }
         let (seconds, memory) = (since.as_secs_f64(), seen.memory.0 as f64);
@@ -205,7 +209,7 @@ impl Growth {
         let Some(cpu) = cpu else { return };
         let (then, age) = *self.cpu_then.get_or_insert((cpu, self.age));
         let since = self.age - age;
-        if is_worth_a_rate(Duration::from_secs_f64(since.max(0.0))) {
+        if since >= CPU_WINDOW.as_secs_f64() {
             self.cpus = Some(cpu.saturating_sub(then).as_secs_f64() / since);
             self.cpu_then = Some((cpu, self.age));
         }

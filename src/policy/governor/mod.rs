@@ -39,7 +39,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::tuning::{CPU_WINDOW, SENSE_AT_LEAST};
 use crate::model::governor::{Decision, Governed};
 use crate::model::{AttemptId, Bytes, JobId, reading::Reading};
 use estimate::Known;
@@ -188,7 +187,16 @@ impl Governor {
         self.jobs[id.job.0 as usize].born = true;
     }
 
-    /// An attempt is being ended for a reason of its own: its memory is on its way back.
+    /// An attempt has been told to end, and has its grace: it goes on, and is neither frozen nor evicted any more.
+    pub fn stopping(&mut self, now: Duration, id: AttemptId) {
+        let job = &mut self.jobs[id.job.0 as usize];
+        job.stopping = true;
+        if job.frozen_since().is_some() {
+            job.thaw(now);
+        }
+    }
+
+    /// An attempt is killed for a reason of its own: its memory is on its way back.
     pub fn ending(&mut self, id: AttemptId) {
         self.jobs[id.job.0 as usize].phase = Phase::Dying;
     }
@@ -271,14 +279,4 @@ impl Governor {
             job.estimate = self.known.estimate(job, whole, tick);
         }
     }
-}
-
-/// Whether two looks are far enough apart to tell a slope.
-fn is_worth_a_slope(since: Duration) -> bool {
-    since >= SENSE_AT_LEAST
-}
-
-/// Whether two readings of processor time are far enough apart.
-fn is_worth_a_rate(since: Duration) -> bool {
-    since >= CPU_WINDOW
 }
