@@ -7,6 +7,7 @@ use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunS
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
 use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
+use sandtest::model::retry::{FlakyResult, LeakPolicy, Retry};
 use sandtest::model::{
     Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Isolation, JobId, LimitName, Limits,
     Outcome, Process, Profile, RunId, Tier, Verdict,
@@ -29,6 +30,12 @@ fn profile() -> Profile {
             nofile: Some(1024),
             oom_score_adj: 900,
             timeout: Some(Duration::from_secs(2)),
+            slow_after: None,
+            idle_timeout: None,
+            on_timeout: None,
+            retry: Retry::NEVER,
+            flaky_result: FlakyResult::Pass,
+            leak: LeakPolicy::Warn,
             grace: Duration::from_secs(2),
             no_new_privs: false,
             drop_capabilities: false,
@@ -36,6 +43,9 @@ fn profile() -> Profile {
         jobs: Parallelism { min: 1, max: 4, idle_max: 4 },
         pressure: PressureLines { yellow: 20.0, orange: 12.0, red: 8.0, stall: 40.0 },
         protect: Vec::new(),
+        run_timeout: None,
+        settle_timeout: Duration::from_secs(10),
+        groups: BTreeMap::new(),
         origins: BTreeMap::from([
             ("job.memory_max".into(), set_by(".sandtest/mine.yaml", 4, "64M")),
             ("job.pids_max".into(), set_by("built-in native.yaml", 21, "256")),

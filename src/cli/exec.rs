@@ -14,6 +14,7 @@ use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::event::Event;
+use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
@@ -249,17 +250,19 @@ fn read_list(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn jobs(drafts: Vec<Draft>, profile: &Profile) -> Vec<Job> {
-    let (names, groups) = (source::names::names(&drafts), source::groups::groups(&drafts));
-    let numbered = drafts.into_iter().zip(names).zip(groups).zip(0..);
+    let (names, kin) = (source::names::names(&drafts), source::kin::kin(&drafts));
+    let numbered = drafts.into_iter().zip(names).zip(kin).zip(0..);
     numbered
-        .map(|(((draft, name), group), number)| Job {
+        .map(|(((draft, name), kin), number)| Job {
             id: JobId(number),
             name,
             command: draft.command,
             shard: draft.shard,
-            limits: limits(draft.memory, profile),
-            timeout: profile.job.timeout,
-            group,
+            settings: JobSettings { limits: limits(draft.memory, profile), ..profile.job.clone() },
+            environment: Vec::new(),
+            weight: 1,
+            groups: Vec::new(),
+            kin,
             memory: draft.memory,
             restartable: draft.restartable,
         })

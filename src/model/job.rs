@@ -1,12 +1,11 @@
 //! What to execute, and which execution of it.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fmt;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Bytes, Limits};
+use super::Bytes;
+use super::profile::JobSettings;
 
 /// One invocation of sandtest. Unique on this host; a plain name, fit for a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -56,16 +55,20 @@ pub struct Job {
     pub command: Command,
     /// Which part of a sharded command it is.
     pub shard: Option<Shard>,
-    /// Limits of each attempt's cgroup.
-    pub limits: Limits,
-    /// How long an attempt may run; `None` is for ever.
-    pub timeout: Option<Duration>,
-    /// Jobs of one group are likely to need alike.
-    pub group: u32,
+    /// What its rules and the profile say of each attempt.
+    pub settings: JobSettings,
+    /// Added to its environment.
+    pub environment: Vec<(String, String)>,
+    /// Jobs of one kin are likely to need alike.
+    pub kin: u32,
     /// The memory that it was said to need.
     pub memory: Option<Bytes>,
     /// Whether it may be killed to make room, and run again.
     pub restartable: bool,
+    /// How many of the jobs that may run at once it counts for; at least 1.
+    pub weight: u32,
+    /// Names of the groups that it takes one of each.
+    pub groups: Vec<String>,
 }
 
 /// An attempt with its place among those that run now.

@@ -5,6 +5,7 @@
 //! - [`bytes`], [`cpus`]: quantities with their units in the type
 //! - [`limits`]: the kernel's limits of one cgroup, by the kernel's names
 //! - [`profile`]: the settings of a run, resolved against this host
+//! - [`retry`]: how a job that failed is tried again
 //! - [`job`]: what to execute, and which execution of it
 //! - [`isolation`]: what the environment allows, limit by limit
 //! - [`outcome`]: what happened to an attempt, and the evidence for it
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod outcome;
 pub mod profile;
 pub mod reading;
+pub mod retry;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::retry::{FlakyResult, LeakPolicy, Retry};
 use super::{Bytes, Limits};
 
 /// A resolved profile. Made by `crate::profile`; every field is in force as it stands.
@@ -22,6 +23,12 @@ pub struct Profile {
     pub pressure: PressureLines,
     /// Names of processes that belong to the editor.
     pub protect: Vec<String>,
+    /// How long the whole run may take; `None` is for ever.
+    pub run_timeout: Option<Duration>,
+    /// How long a retry waits for its last attempt to be settled.
+    pub settle_timeout: Duration,
+    /// Named resources that jobs share, and how many of them may have each at once; at least 1.
+    pub groups: BTreeMap<String, u32>,
     /// Which line of which file set a key: `job.memory_max` -> where.
     pub origins: BTreeMap<String, Origin>,
 }
@@ -37,12 +44,33 @@ pub struct JobSettings {
     pub oom_score_adj: i16,
     /// How long an attempt may run; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// An attempt that runs longer is told of, once in each such period; `None` never.
+    pub slow_after: Option<Duration>,
+    /// How long an attempt may use no processor and write nothing; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Run when an attempt's time is up, before any signal: a debugger that says where it hangs.
+    pub on_timeout: Option<OnTimeout>,
     /// Time between the stop signal and the kill.
     pub grace: Duration,
+    /// How a failure is tried again.
+    pub retry: Retry,
+    /// What a job that failed and then passed counts as.
+    pub flaky_result: FlakyResult,
+    /// What is made of things left behind.
+    pub leak: LeakPolicy,
     /// `PR_SET_NO_NEW_PRIVS`: setuid programs give nothing.
     pub no_new_privs: bool,
     /// Whether root's capabilities are taken from the jobs.
     pub drop_capabilities: bool,
+}
+
+/// A command that looks at an attempt whose time is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnTimeout {
+    /// Its words; `{pid}` in them is the attempt's first process.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 /// Bounds of the number of jobs at once.

@@ -8,6 +8,7 @@
 //! Pure: what is visible comes in as [`ResolvedInputs`].
 
 use crate::model::profile::{JobSettings, Parallelism, PressureLines};
+use crate::model::retry::{FlakyResult, LeakPolicy, Retry};
 use crate::model::{Bytes, Cpus, Limits, Profile};
 
 use super::error::ProfileError;
@@ -78,6 +79,9 @@ pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, Profil
         job: job(file.job.clone().unwrap_or_default(), &budget, rest, host.cpus),
         jobs: jobs(loaded, file.jobs.clone().unwrap_or_default(), host.cpus.max(1))?,
         pressure: pressure(loaded, file.pressure.clone().unwrap_or_default())?,
+        run_timeout: None,
+        settle_timeout: std::time::Duration::from_secs(10),
+        groups: std::collections::BTreeMap::new(),
         protect: file.protect.iter().flatten().map(|name| name.0.clone()).collect(),
         origins: loaded.origins(),
         budget,
@@ -122,6 +126,12 @@ fn job(section: JobSection, budget: &Limits, rest: Bytes, cpus: usize) -> JobSet
             Timeout::None => None,
             Timeout::After(time) => Some(time),
         },
+        slow_after: None,
+        idle_timeout: None,
+        on_timeout: None,
+        retry: Retry::NEVER,
+        flaky_result: FlakyResult::Pass,
+        leak: LeakPolicy::Warn,
         grace: section.grace.unwrap_or(Grace(std::time::Duration::from_secs(2))).0,
         no_new_privs: section.no_new_privs.unwrap_or(Switch(false)).0,
         drop_capabilities: section.capabilities.unwrap_or(Capabilities::Keep) == Capabilities::Drop,

@@ -184,7 +184,7 @@ impl Shared {
     /// Begins to make what an attempt needs.
     pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId) -> Prepared {
         let (answer, groups) = oneshot::channel();
-        let limits = self.plan.jobs[id.job.0 as usize].limits;
+        let limits = self.plan.jobs[id.job.0 as usize].settings.limits;
         keeper.make(id.to_string(), limits, |result| drop(answer.send(result)));
         Prepared { groups, streams: self.streams(id) }
     }

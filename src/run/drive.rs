@@ -112,8 +112,8 @@ impl Drive {
             governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
         };
         let spec = |job: &Job| JobSpec {
-            timeout: job.timeout,
-            facts: JobFacts { group: job.group, memory: job.memory, restartable: job.restartable },
+            timeout: job.settings.timeout,
+            facts: JobFacts { group: job.kin, memory: job.memory, restartable: job.restartable },
         };
         let specs: Vec<JobSpec> = plan.jobs.iter().map(spec).collect();
         let names = || plan.jobs.iter().map(|job| job.name.clone()).collect();
@@ -324,7 +324,7 @@ impl Drive {
             frozen: ended.frozen,
             evidence: ended.end.evidence,
             limits: ended.limits,
-            timeout: self.shared.plan.jobs[ended.attempt.id.job.0 as usize].timeout,
+            timeout: self.shared.plan.jobs[ended.attempt.id.job.0 as usize].settings.timeout,
             output: ended.output,
         }
     }

@@ -3,9 +3,9 @@
 //! - [`list`]: one command a line
 //! - [`shards`]: one command, cut in parts
 //! - [`names`]: what jobs are called
-//! - [`groups`]: which of them are likely to be alike
+//! - [`kin`]: which of them are likely to be alike
 
-pub mod groups;
+pub mod kin;
 pub mod list;
 pub mod names;
 pub mod shards;

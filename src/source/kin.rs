@@ -9,8 +9,8 @@ use super::Draft;
 /// Programs that are whatever their first argument is.
 const INTERPRETERS: [&str; 8] = ["bash", "env", "node", "perl", "python", "python3", "ruby", "sh"];
 
-/// The group of each of `drafts`, in their order.
-pub fn groups(drafts: &[Draft]) -> Vec<u32> {
+/// The kin of each of `drafts`, in their order.
+pub fn kin(drafts: &[Draft]) -> Vec<u32> {
     let mut known: HashMap<(&OsStr, Option<&OsStr>), u32> = HashMap::new();
     drafts
         .iter()
@@ -35,10 +35,10 @@ mod tests {
     use crate::source::single;
 
     #[test]
-    fn the_same_program_is_the_same_group() {
+    fn the_same_program_is_the_same_kin() {
         let of = |line: &str| single(&line.split(' ').map(Into::into).collect::<Vec<_>>()).unwrap();
         let drafts =
             ["./a 1", "./b 1", "./a 2", "python3 -q x.py 1", "python3 y.py", "python3 x.py 3"].map(of);
-        assert_eq!(groups(&drafts), [0, 1, 0, 2, 3, 2]);
+        assert_eq!(kin(&drafts), [0, 1, 0, 2, 3, 2]);
     }
 }
