@@ -110,7 +110,7 @@ jobs:
     for _ in 0..300 {
         let effects = law.step(Duration::from_secs_f64(now), Input::Sense(Box::new(machine.reading())));
         effects.iter().for_each(|effect| match effect {
-            Effect::Start(attempt) => machine.start(attempt.id),
+            Effect::Start(attempt, _) => machine.start(attempt.id),
             Effect::Freeze(id) => machine.freeze(*id),
             Effect::Thaw(id) => machine.thaw(*id),
             _ => {}
@@ -131,7 +131,7 @@ jobs:
         Effect::Cap(cap) => Some(cap.0),
         _ => None,
     });
-    let starts = effects.iter().filter(|effect| matches!(effect, Effect::Start(_))).count();
+    let starts = effects.iter().filter(|effect| matches!(effect, Effect::Start(..))).count();
     (count(Action::Freeze) + 8 * count(Action::Evict), starts, cap.unwrap_or(u64::MAX))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError};
+use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError, Tries};
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
 use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
@@ -114,12 +114,23 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         },
         limits: limits(),
         timeout: Some(Duration::from_secs(2)),
+        idle_timeout: None,
+        failed: false,
+        retry_in: None,
+        tries: Tries { this: 1, most: 1 },
         output: Some(Captured::default()),
     }
 }
 
 fn failed(job: u32, name: &str, outcome: Outcome, exit: Option<Exit>, evidence: Evidence) -> AttemptFinished {
-    AttemptFinished { outcome, exit, evidence, verdict: Some(Verdict::Fail), ..passed(job, name) }
+    AttemptFinished {
+        outcome,
+        exit,
+        evidence,
+        verdict: Some(Verdict::Fail),
+        failed: true,
+        ..passed(job, name)
+    }
 }
 
 /// Every way in which an attempt can end.

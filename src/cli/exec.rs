@@ -190,7 +190,6 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }),
         recording,
         fail_fast: !args.no_fail_fast,
-        grace: profile.job.grace,
         streams: if pass_through { Streams::PassThrough } else { Streams::Capture(record.output_folder()) },
         guardian: guardian.pid(),
         ground: place.ground.clone(),

@@ -26,9 +26,15 @@ pub struct Keeper {
 
 type MadeAnswer = Box<dyn FnOnce(Result<Group, KernelError>) + Send>;
 
+/// Called once the groups are removed.
+type RemovedAnswer = Box<dyn FnOnce() + Send>;
+
+/// Groups to be removed, and who wants to know.
+type Used = (Box<Group>, Option<RemovedAnswer>);
+
 enum Errand {
     Make(String, Limits, MadeAnswer),
-    Remove(Box<Group>),
+    Remove(Used),
 }
 
 impl Keeper {
@@ -62,7 +68,12 @@ impl Keeper {
     /// Asks for the removal of empty groups. What can't be removed now is removed with the run's group, or by the
     /// next start.
     pub fn remove(&self, group: Group) {
-        self.order(Errand::Remove(Box::new(group)));
+        self.order(Errand::Remove((Box::new(group), None)));
+    }
+
+    /// The same; `answer` is called on the keeper's thread once they are gone.
+    pub fn remove_and_tell(&self, group: Group, answer: impl FnOnce() + Send + 'static) {
+        self.order(Errand::Remove((Box::new(group), Some(Box::new(answer)))));
     }
 
     fn order(&self, errand: Errand) {
@@ -118,6 +129,10 @@ fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {
     }
 }
 
-fn remove(mut group: Box<Group>) {
-    let _ = group.remove();
+fn remove((mut group, answer): Used) {
+    if group.remove().is_ok()
+        && let Some(answer) = answer
+    {
+        answer();
+    }
 }

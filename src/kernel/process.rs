@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -46,6 +47,11 @@ impl Stat {
             ticks: number(11)?.checked_add(number(12)?)?,
             starttime: number(19)?,
         })
+    }
+
+    /// User and system time, to the clock tick: 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_secs_f64(self.ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// Neither a zombie nor dead.

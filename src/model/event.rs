@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::governor::{Decision, Governed};
-use super::{Attempt, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
+use super::{Attempt, AttemptId, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
 /// Something that happened in a run, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,31 @@ pub enum Event {
     AttemptStarted {
         /// Which one, and in which slot.
         attempt: Attempt,
+        /// The job's name.
+        job: String,
+    },
+    /// A job runs for long.
+    Slow {
+        /// Which attempt.
+        attempt: Attempt,
+        /// The job's name.
+        job: String,
+        /// For how long it has run, without the time in which it was frozen.
+        elapsed: Duration,
+    },
+    /// A retry starts although the attempt before it is not settled.
+    Unsettled {
+        /// The retry.
+        attempt: AttemptId,
+        /// The job's name.
+        job: String,
+        /// What is not: in words.
+        what: &'static str,
+    },
+    /// A job that failed should have been tried again, and the run ends before: it has failed.
+    GivenUp {
+        /// Its last attempt.
+        attempt: AttemptId,
         /// The job's name.
         job: String,
     },
@@ -69,6 +94,12 @@ pub struct AttemptFinished {
     pub cause: Cause,
     /// What it means for the job; `None` if the job runs again.
     pub verdict: Option<Verdict>,
+    /// Whether it makes a failure of the run.
+    pub failed: bool,
+    /// It failed, and is tried again after this time at the earliest.
+    pub retry_in: Option<Duration>,
+    /// Which of how many tries it was; attempts that ended for no reason of their own are none.
+    pub tries: Tries,
     /// How its first process ended; `None` if it never began or could not be killed.
     pub exit: Option<Exit>,
     /// Why it never began.
@@ -83,8 +114,19 @@ pub struct AttemptFinished {
     pub limits: Limits,
     /// The time it was given.
     pub timeout: Option<Duration>,
+    /// How long it might show no sign of life.
+    pub idle_timeout: Option<Duration>,
     /// What it wrote, where that was captured.
     pub output: Option<Captured>,
+}
+
+/// Which of how many tries an attempt was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// From 1.
+    pub this: u32,
+    /// At least 1.
+    pub most: u32,
 }
 
 /// Why a command could not be started.

@@ -64,6 +64,10 @@ pub enum Cause {
     Outside,
     /// Someone asked the run to end.
     Interrupted,
+    /// It showed no sign of life for its idle time-out.
+    Idle,
+    /// The time of the whole run was up.
+    RunTimeout,
 }
 
 /// A process seen alive when it should not be.
@@ -110,4 +114,11 @@ pub struct Evidence {
     pub oomd_ooms: Option<u64>,
     /// Killed by sandtest because a sample was over this limit.
     pub sampled_over: Option<super::LimitName>,
+}
+
+impl Evidence {
+    /// Whether the attempt left anything behind.
+    pub fn left_something(&self) -> bool {
+        self.leaked_count > 0
+    }
 }

@@ -161,3 +161,19 @@ pub const REMEMBERED: usize = 400;
 /// A job that stands still is believed to stay so, as if so many alike had: the first few that finish tell little of
 /// late spikes. Wide median 1.067 at 2 and 1.060 at 4, with the same evictions.
 pub const STAYS: f64 = 4.0;
+
+/// So long before its time is up a first look is taken at an attempt: the diagnosis tells what it used since.
+pub const GLANCE_BEFORE: Duration = Duration::from_secs(1);
+
+/// A diagnosis that takes longer is not waited for. It stops by itself after 150 ms.
+pub const DIAGNOSIS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Less than this part of a processor is no sign of life: a runtime's own timers and collectors use some thousandths.
+pub const IDLE_CPU: f64 = 0.01;
+
+/// An idle time-out is looked for so many times in its length: it comes at most a part of that late.
+pub const IDLE_LOOKS: u32 = 20;
+/// See [`IDLE_LOOKS`].
+pub const IDLE_LOOK_SHORTEST: Duration = Duration::from_millis(10);
+/// See [`IDLE_LOOKS`].
+pub const IDLE_LOOK_LONGEST: Duration = Duration::from_secs(1);

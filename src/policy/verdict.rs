@@ -3,7 +3,7 @@
 //! ```text
 //! spawn failed?  ── ENOMEM at its own limit ──▶ oom      ── EAGAIN at pids_max ──▶ pids     ── else ──▶ spawn-failed
 //!    │ no
-//! did we end it for its time?            ── yes ──▶ timeout
+//! did we end it for its time, or the run's?           ── yes ──▶ timeout
 //!    │ no
 //! did we evict it, and did that end it?  ── yes ──▶ evicted
 //!    │ no
@@ -42,6 +42,10 @@ pub struct Judgement {
 pub enum Ended {
     /// Its time was up.
     Timeout,
+    /// It used no processor and wrote nothing for too long.
+    Idle,
+    /// The time of the whole run was up.
+    RunTimeout,
     /// Someone asked the run to end.
     Interrupted,
     /// There was no room for it.
@@ -67,8 +71,11 @@ pub fn judge(
             of(Outcome::SpawnFailed, Cause::Own)
         };
     }
-    if ended == Some(Ended::Timeout) {
-        return of(Outcome::Timeout, Cause::Own);
+    match ended {
+        Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
+        Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
+        Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
+        Some(Ended::Interrupted | Ended::Evicted) | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
     if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {

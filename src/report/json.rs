@@ -44,6 +44,22 @@ enum Line<'a> {
         #[serde(flatten)]
         decision: Figures,
     },
+    AttemptSlow {
+        job: &'a str,
+        attempt: u32,
+        slot: u32,
+        elapsed_ms: f64,
+    },
+    RetryUnsettled {
+        job: &'a str,
+        attempt: u32,
+        what: &'a str,
+    },
+    RetryGivenUp {
+        job: &'a str,
+        attempt: u32,
+        verdict: Verdict,
+    },
     AttemptFinished(Box<Attempt<'a>>),
     RunFinished {
         passed: u64,
@@ -91,6 +107,9 @@ struct Attempt<'a> {
     outcome: Outcome,
     cause: &'a Cause,
     verdict: Option<Verdict>,
+    retry_in_ms: Option<f64>,
+    tries: u32,
+    tries_max: u32,
     exit_code: Option<i32>,
     signal: Option<i32>,
     spawn_error: Option<&'a str>,
@@ -169,6 +188,9 @@ impl<W: Write> JsonReporter<W> {
             outcome: finished.outcome,
             cause: &finished.cause,
             verdict: finished.verdict,
+            retry_in_ms: finished.retry_in.map(ms),
+            tries: finished.tries.this,
+            tries_max: finished.tries.most,
             exit_code,
             signal,
             spawn_error: finished.spawn_error.as_ref().map(|error| error.message.as_str()),
@@ -230,6 +252,18 @@ impl<W: Write> Reporter for JsonReporter<W> {
             Event::RunStarted(started) => self.run_started(started),
             Event::AttemptStarted { .. } => Ok(()),
             Event::Governor { at, decision, job } => self.decided(*at, decision, job.as_deref()),
+            Event::Slow { attempt, job, elapsed } => self.write(&Line::AttemptSlow {
+                job,
+                attempt: attempt.id.number,
+                slot: attempt.slot,
+                elapsed_ms: ms(*elapsed),
+            }),
+            Event::Unsettled { attempt, job, what } => {
+                self.write(&Line::RetryUnsettled { job, attempt: attempt.number, what })
+            }
+            Event::GivenUp { attempt, job } => {
+                self.write(&Line::RetryGivenUp { job, attempt: attempt.number, verdict: Verdict::Fail })
+            }
             Event::AttemptFinished(finished) => self.attempt_finished(finished),
             Event::RunFinished(finished) => self.run_finished(finished),
         }

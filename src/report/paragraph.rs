@@ -21,6 +21,7 @@ pub fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profi
         Outcome::Signaled => teller.signaled(),
         Outcome::Exited => teller.exited(),
     };
+    sentences.extend(teller.tried_again());
     sentences.extend(teller.left_behind());
     (!sentences.is_empty()).then(|| sentences.join(" "))
 }
@@ -90,6 +91,11 @@ impl Teller<'_> {
     }
 
     fn timeout(&self) -> Vec<String> {
+        match self.attempt.cause {
+            Cause::Idle => return self.idle(),
+            Cause::RunTimeout => return vec![self.run_timeout()],
+            _ => {}
+        }
         let limit = self.attempt.timeout.map_or("its time".into(), short);
         let used = self
             .attempt
@@ -108,6 +114,32 @@ impl Teller<'_> {
         }
         told.push("Give it longer (--timeout, or timeout under job: in the profile).".into());
         told
+    }
+
+    fn idle(&self) -> Vec<String> {
+        let limit = self.attempt.idle_timeout.map_or("its idle time".into(), short);
+        vec![
+            format!(
+                "timeout: it was stopped since it used no processor and wrote nothing for {limit} ({}).",
+                self.set_by("job.idle_timeout", "--idle-timeout")
+            ),
+            "Give it longer (--idle-timeout, or idle_timeout under job: in the profile) if it may be so quiet.".into(),
+        ]
+    }
+
+    fn run_timeout(&self) -> String {
+        let limit = self.profile.run_timeout.map_or("its time".into(), short);
+        format!(
+            "timeout: the time of the whole run, {limit}, was up ({}); this one had run for {}.",
+            self.set_by("run_timeout", "--run-timeout"),
+            short(self.attempt.wall)
+        )
+    }
+
+    fn tried_again(&self) -> Option<String> {
+        let delay = self.attempt.retry_in?;
+        let after = if delay.is_zero() { String::new() } else { format!(" in {}", short(delay)) };
+        Some(format!("It is tried again{after}."))
     }
 
     /// What all jobs together could have: the profile's figure, or the less that the machine had left.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
 use super::{Reporter, governor};
-use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted};
+use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
-use crate::model::{Attempt, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
+use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,21 +126,46 @@ impl<W: Write> TerminalReporter<W> {
         if self.pass_through {
             return self.pass_through_finished(attempt, paragraph);
         }
-        let failed = matches!(attempt.verdict, Some(Verdict::Fail | Verdict::Leak | Verdict::Infra));
+        let failed = attempt.failed;
         let text = self.told(attempt, failed, paragraph.as_deref());
         if failed {
             self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
         }
         let id = attempt.attempt.id;
+        if let Some(progress) = &mut self.progress {
+            progress.ended(id, attempt.verdict.is_some(), failed);
+        }
+        self.above(&text)
+    }
+
+    /// Above the live line, where there is one.
+    fn above(&mut self, text: &[u8]) -> io::Result<()> {
         let mut written = Ok(());
-        match &mut self.progress {
-            Some(progress) => {
-                progress.ended(id, attempt.verdict.is_some(), failed);
-                progress.above(|| written = self.sink.write_all(&text));
-            }
-            None => written = self.sink.write_all(&text),
+        match &self.progress {
+            Some(progress) => progress.above(|| written = self.sink.write_all(text)),
+            None => written = self.sink.write_all(text),
         }
         written
+    }
+
+    fn slow(&mut self, job: &str, elapsed: Duration) -> io::Result<()> {
+        let label = self.paint("33", &format!("{:>8}", "SLOW"));
+        let line = format!("{label} {:>9}  {}\n", format!(">{}", short(elapsed)), self.cut(job, 20));
+        self.above(line.as_bytes())
+    }
+
+    /// A line about a job that is none of its attempts'.
+    fn note(&mut self, job: &str, what: &str) -> io::Result<()> {
+        let line = self.wrap(&format!("sandtest: {}: {what}", self.cut(job, 40)), 0);
+        self.above(line.as_bytes())
+    }
+
+    fn given_up(&mut self, attempt: AttemptId, job: &str) -> io::Result<()> {
+        if let Some(progress) = &mut self.progress {
+            progress.ended(attempt, true, true);
+        }
+        self.failures.push(format!("FAIL  {job}"));
+        self.note(job, "it has failed and is not tried again, since the run ends")
     }
 
     /// One command: only what its own output and exit code can't tell.
@@ -169,13 +194,17 @@ impl<W: Write> TerminalReporter<W> {
     fn told(&self, attempt: &AttemptFinished, failed: bool, paragraph: Option<&str>) -> Vec<u8> {
         let label = self.label(attempt);
         let label = match attempt.verdict {
-            Some(Verdict::Pass | Verdict::Flaky) => self.paint("32", &format!("{label:>8}")),
+            Some(Verdict::Pass) => self.paint("32", &format!("{label:>8}")),
+            Some(Verdict::Flaky) if !failed => self.paint("33", &format!("{label:>8}")),
             None => self.paint("33", &format!("{label:>8}")),
             Some(_) => self.paint("31;1", &format!("{label:>8}")),
         };
-        let name = self.cut(&attempt.job, 20);
-        let mut text = format!("{label} {:>9}  {name}\n", short(attempt.wall)).into_bytes();
-        if failed && let Some(output) = &attempt.output {
+        let tries = tries(attempt);
+        let name = self.cut(&attempt.job, 20 + tries.len());
+        let mut text = format!("{label} {:>9}  {name}{tries}\n", short(attempt.wall)).into_bytes();
+        if (failed || attempt.retry_in.is_some())
+            && let Some(output) = &attempt.output
+        {
             text.extend(self.output(output));
         }
         if let Some(paragraph) = paragraph {
@@ -264,12 +293,7 @@ impl<W: Write> TerminalReporter<W> {
         let word = self.paint(code, &format!("{:>8}", decision.state.as_str().to_uppercase()));
         let sentence = self.wrap(&governor::sentence(decision, job), 10);
         let text = format!("{word}  {}", sentence.trim_start());
-        let mut written = Ok(());
-        match &self.progress {
-            Some(progress) => progress.above(|| written = self.sink.write_all(text.as_bytes())),
-            None => written = self.sink.write_all(text.as_bytes()),
-        }
-        written
+        self.above(text.as_bytes())
     }
 
     fn started(&mut self, attempt: Attempt, job: &str) {
@@ -287,6 +311,7 @@ impl<W: Write> TerminalReporter<W> {
             (Outcome::Evicted, _) => "EVICTED".into(),
             (Outcome::SpawnFailed, _) => "NO START".into(),
             (_, Some(Exit::Signal(number))) => signal_name(number),
+            (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
             (_, Some(Exit::Code(0))) if attempt.evidence.leaked_count > 0 => "LEAK".into(),
             (_, Some(Exit::Code(0))) => "PASS".into(),
             (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
@@ -341,6 +366,11 @@ impl<W: Write> Reporter for TerminalReporter<W> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
+            Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
+            Event::Unsettled { job, what, .. } => {
+                self.note(job, &format!("it is tried again although {what}"))
+            }
+            Event::GivenUp { attempt, job } => self.given_up(*attempt, job),
             Event::AttemptStarted { attempt, job } => {
                 self.started(*attempt, job);
                 Ok(())
@@ -349,6 +379,16 @@ impl<W: Write> Reporter for TerminalReporter<W> {
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
             Event::RunFinished(finished) => self.run_finished(finished),
         }
+    }
+}
+
+/// ` (try 2 of 3)`, where there may be more than one.
+fn tries(attempt: &AttemptFinished) -> String {
+    let Tries { this, most } = attempt.tries;
+    if most > 1 && (this > 1 || attempt.retry_in.is_some()) {
+        format!(" (try {this} of {most})")
+    } else {
+        String::new()
     }
 }
 

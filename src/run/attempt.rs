@@ -54,6 +54,8 @@ pub(super) enum News {
     Started(Attempt),
     /// It is over, and its groups are empty.
     Ended(Box<Ended>),
+    /// And removed.
+    Removed(AttemptId),
 }
 
 /// Everything known of an attempt that is over.
@@ -134,6 +136,7 @@ pub(super) async fn supervise(
         reaped: Cell::new(false),
         killed: Notify::new(),
         felled: Cell::new(false),
+        written: Cell::new(0),
         sensors: OnceCell::new(),
         frozen: Cell::default(),
         samples: Samples { over: stillborn.then_some(LimitName::MemoryMax), ..Samples::default() }.into(),
@@ -346,7 +349,9 @@ async fn wait(
             }
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
-            () = read(&mut output) => {}
+            () = read(&mut output) => {
+                live.written.set(output.as_ref().map_or(0, |output| output.capture.total()));
+            }
         }
     }
 }

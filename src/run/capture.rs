@@ -57,6 +57,11 @@ impl Capture {
         self.tail.extend(rest);
     }
 
+    /// Bytes taken in until now.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// What is kept.
     pub fn finish(self) -> Captured {
         let (file, file_lacks) = match &self.file {

@@ -1,6 +1,6 @@
 //! The loop: what happens goes into the scheduler, what it decides is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,15 +19,15 @@ use super::look::Eyes;
 use super::program::Programs;
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
-use super::{Plan, Streams, sample};
+use super::{Plan, Streams, sample, specs};
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
-use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
+use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
 use crate::model::reading::Reading;
-use crate::model::{Attempt, AttemptId, Job, JobId, Tier};
-use crate::policy::governor::JobFacts;
-use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
+use crate::model::retry::FlakyResult;
+use crate::model::{Attempt, AttemptId, JobId, Tier, Verdict};
+use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler, Unsettled};
 use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
@@ -89,6 +89,8 @@ struct Drive {
     ended: Option<Box<Ended>>,
     /// With which signal, and when.
     asked_to_end: Option<(i32, Duration)>,
+    /// Tries of each job that failed, and were not the last.
+    failures: BTreeMap<JobId, u32>,
     leaked: u64,
     /// Whether something could not be killed.
     unkillable: bool,
@@ -105,22 +107,12 @@ impl Drive {
         let foreground = plan.streams == Streams::PassThrough && terminal::is_foreground(io::stdin().as_fd());
         let null: OwnedFd = std::fs::File::open("/dev/null").map_err(failed)?.into();
         let (sender, news) = mpsc::unbounded_channel();
-        let settings = Settings {
-            parallel: plan.parallel,
-            fail_fast: plan.fail_fast,
-            grace: plan.grace,
-            governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
-        };
-        let spec = |job: &Job| JobSpec {
-            timeout: job.settings.timeout,
-            facts: JobFacts { group: job.kin, memory: job.memory, restartable: job.restartable },
-        };
-        let specs: Vec<JobSpec> = plan.jobs.iter().map(spec).collect();
+        let (settings, jobs) = (specs::settings(&plan), specs::jobs(&plan));
         let names = || plan.jobs.iter().map(|job| job.name.clone()).collect();
         let recording = plan.recording.as_ref().map(File::try_clone).transpose().map_err(failed)?;
         Ok(Drive {
-            recorder: recording.map(|file| Recorder::begin(file, settings, &specs, names())),
-            scheduler: Scheduler::new(settings, specs),
+            recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
+            scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
             programs: Programs::new(&plan.id),
             news,
@@ -129,6 +121,7 @@ impl Drive {
             eyes: plan.outlook.as_ref().map(|outlook| Eyes::open(&plan.ground, outlook)),
             ended: None,
             asked_to_end: None,
+            failures: BTreeMap::new(),
             leaked: 0,
             unkillable: false,
             last: None,
@@ -215,6 +208,7 @@ impl Drive {
                         self.ended = Some(ended);
                         return Input::Ended(Box::new(end));
                     }
+                    News::Removed(id) => return Input::Removed(id),
                 },
                 () = until => {
                     let now = self.shared.clock.now();
@@ -225,7 +219,15 @@ impl Drive {
         }
     }
 
+    /// One step, and those that follow from what it asks for.
     fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.step_once(input, &mut inputs, report);
+        }
+    }
+
+    fn step_once(&mut self, input: Input, more: &mut VecDeque<Input>, report: &mut impl FnMut(&Event)) {
         let now = self.shared.clock.now();
         let effects = match &mut self.recorder {
             Some(recorder) => {
@@ -239,7 +241,7 @@ impl Drive {
         for effect in effects {
             match effect {
                 Effect::Prepare(id) => self.prepare(id),
-                Effect::Start(attempt) => self.start(attempt),
+                Effect::Start(attempt, groups) => self.start(attempt, &groups),
                 Effect::Signal(id, signal) => {
                     if let Some(live) = self.shared.live.get(id) {
                         live.signal(signal);
@@ -262,9 +264,30 @@ impl Drive {
                     let job = decision.attempt.map(|id| self.name(id.job));
                     report(&Event::Governor { at: now, decision, job });
                 }
-                Effect::Judged(_, judgement, verdict) => {
+                Effect::CheckActivity(id) => more.push_back(Input::Active(id, self.activity(id))),
+                Effect::Glance(_) => {}
+                Effect::Diagnose(id) => more.push_back(Input::Diagnosed(id)),
+                Effect::Slow(id, elapsed) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        let attempt = Attempt { id, slot: live.slot };
+                        report(&Event::Slow { attempt, job: self.name(id.job), elapsed });
+                    }
+                }
+                Effect::Unsettled(attempt, what) => {
+                    let what = match what {
+                        Unsettled::Groups => "its last attempt's cgroups are still there",
+                        Unsettled::Pressure => {
+                            "memory, disks or the editor's processors are still waited for"
+                        }
+                    };
+                    report(&Event::Unsettled { attempt, job: self.name(attempt.job), what });
+                }
+                Effect::GivenUp(attempt) => {
+                    report(&Event::GivenUp { attempt, job: self.name(attempt.job) });
+                }
+                Effect::Judged(_, judgement, next) => {
                     if let Some(ended) = self.ended.take() {
-                        let finished = self.finished_attempt(*ended, judgement, verdict);
+                        let finished = self.finished_attempt(*ended, judgement, next);
                         report(&Event::AttemptFinished(Box::new(finished.clone())));
                         self.last = Some(finished);
                     }
@@ -272,6 +295,14 @@ impl Drive {
                 Effect::Finish => self.finished = true,
             }
         }
+    }
+
+    /// Whether anything happens in an attempt. Of output that is passed through nothing is known.
+    fn activity(&self, id: AttemptId) -> Activity {
+        self.shared
+            .live
+            .get(id)
+            .map_or(Activity::default(), |live| Activity { cpu: live.cpu_time(), output: live.written.get() })
     }
 
     fn look(&mut self, now: Duration) -> Reading {
@@ -285,9 +316,9 @@ impl Drive {
         self.prepared.insert(id, self.shared.prepare(&self.keeper, id));
     }
 
-    fn start(&mut self, attempt: Attempt) {
+    fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
-        let program = self.programs.program(job, attempt);
+        let program = self.programs.program(job, attempt, groups);
         let prepared = self
             .prepared
             .remove(&attempt.id)
@@ -301,14 +332,30 @@ impl Drive {
         }
     }
 
-    fn finished_attempt(
-        &mut self,
-        ended: Ended,
-        judgement: Judgement,
-        verdict: Option<crate::model::Verdict>,
-    ) -> AttemptFinished {
-        if let Some(groups) = ended.groups {
-            self.keeper.remove(groups);
+    fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {
+        let id = ended.attempt.id;
+        let settings = &self.shared.plan.jobs[id.job.0 as usize].settings;
+        let failures = self.failures.entry(id.job).or_default();
+        let tries = Tries { this: *failures + 1, most: settings.retry.count + 1 };
+        let failed = match next {
+            Next::Done(Verdict::Pass) | Next::Again | Next::Retry(_) => false,
+            Next::Done(Verdict::Flaky) => settings.flaky_result == FlakyResult::Fail,
+            Next::Done(Verdict::Fail | Verdict::Leak | Verdict::Infra) => true,
+        };
+        *failures += u32::from(matches!(next, Next::Retry(_)));
+        let (timeout, idle_timeout) = (settings.timeout, settings.idle_timeout);
+        let (verdict, retry_in) = match next {
+            Next::Done(verdict) => (Some(verdict), None),
+            Next::Again => (None, None),
+            Next::Retry(delay) => (None, Some(delay)),
+        };
+        match (ended.groups, retry_in) {
+            (Some(groups), Some(_)) => {
+                let news = self.shared.news.clone();
+                self.keeper.remove_and_tell(groups, move || drop(news.send(News::Removed(id))));
+            }
+            (Some(groups), None) => self.keeper.remove(groups),
+            (None, _) => {}
         }
         self.leaked += ended.end.evidence.leaked_count;
         self.unkillable |= ended.end.evidence.unkillable;
@@ -318,13 +365,17 @@ impl Drive {
             outcome: judgement.outcome,
             cause: judgement.cause,
             verdict,
+            failed,
+            retry_in,
+            tries,
             exit: ended.end.exit,
             spawn_error: ended.end.spawn_error,
             wall: ended.wall,
             frozen: ended.frozen,
             evidence: ended.end.evidence,
             limits: ended.limits,
-            timeout: self.shared.plan.jobs[ended.attempt.id.job.0 as usize].settings.timeout,
+            timeout,
+            idle_timeout,
             output: ended.output,
         }
     }
@@ -375,7 +426,7 @@ impl Drive {
         let finished = RunFinished {
             passed: tally.passed,
             failed: tally.failed,
-            flaky: 0,
+            flaky: tally.flaky,
             not_run: tally.not_run,
             evictions: tally.evictions,
             leaked: self.leaked,

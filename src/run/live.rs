@@ -34,6 +34,8 @@ pub struct Live {
     pub killed: Notify,
     /// Whether all of it was killed while its first process lived: what is left of it then has not been left behind.
     pub felled: Cell<bool>,
+    /// Bytes that it has written to its output, as far as that is captured.
+    pub written: Cell<u64>,
     /// What was measured where the kernel doesn't.
     pub samples: RefCell<Samples>,
     /// Its memory and processor time; opened at the first look, which a short job never sees.
@@ -176,6 +178,14 @@ impl Live {
     /// Its memory and processor time.
     pub fn sensors(&self) -> &JobSensors {
         self.sensors.get_or_init(|| self.group.sensors())
+    }
+
+    /// Processor time that it has used.
+    pub fn cpu_time(&self) -> Duration {
+        self.sensors().cpu().unwrap_or_else(|| {
+            let members = self.members(&tree::orphans(&[]));
+            members.into_iter().filter_map(process::Stat::read).map(|stat| stat.cpu_time()).sum()
+        })
     }
 
     /// Stops all of it at `now`, for the governor.

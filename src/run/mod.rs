@@ -1,6 +1,7 @@
 //! The imperative shell: feeds what happens to the policy and does what it decides.
 //!
 //! - [`plan`]: what a run is given
+//! - [`specs`]: what the policy is told of it
 //! - [`program`]: a command's file, arguments and environment, ready for exec
 //! - [`drive`]: the loop
 //! - [`attempt`]: one attempt from its groups to its evidence
@@ -28,6 +29,7 @@ pub mod recording;
 pub mod sample;
 pub mod settle;
 pub mod signals;
+pub mod specs;
 pub mod sweep;
 
 pub use drive::execute;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::look::Outlook;
 use crate::kernel::ground::Ground;
@@ -32,8 +31,6 @@ pub struct Plan {
     pub recording: Option<File>,
     /// Whether a failure stops what has not begun.
     pub fail_fast: bool,
-    /// Between the stop signal and the kill.
-    pub grace: Duration,
     /// What happens to the jobs' streams.
     pub streams: Streams,
     /// The guardian: a child of ours that is no job's.

@@ -46,17 +46,20 @@ impl Programs {
         }
     }
 
-    /// The program of `job` for this `attempt`.
+    /// The program of `job` for this `attempt`, which has these places in the job's groups.
     ///
     /// # Errors
     /// [`SpawnError`] with 127 if there is no such file, 126 if it can't be executed.
-    pub fn program(&mut self, job: &Job, attempt: Attempt) -> Result<Program, SpawnError> {
+    pub fn program(&mut self, job: &Job, attempt: Attempt, groups: &[u32]) -> Result<Program, SpawnError> {
         let path = self.find(&job.command.program)?;
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
         let mut own = Vec::new();
         own.extend(entry(b"SANDTEST_JOB", job.name.as_bytes()));
         own.extend(entry(b"SANDTEST_ATTEMPT", attempt.id.number.to_string().as_bytes()));
         own.extend(entry(b"SANDTEST_SLOT", attempt.slot.to_string().as_bytes()));
+        for (name, slot) in job.groups.iter().zip(groups) {
+            own.extend(entry(group_variable(name).as_bytes(), slot.to_string().as_bytes()));
+        }
         if let Some(shard) = job.shard {
             for (name, number) in
                 SHARD_VARIABLES.into_iter().zip([shard.index, shard.total].into_iter().cycle())
@@ -175,6 +178,12 @@ fn executable(path: &Path) -> Result<(), SpawnError> {
         return Err(refuse("it is a directory"));
     }
     eaccess(path, AccessFlags::X_OK).map_err(|errno| refuse(&format!("{} (chmod +x?)", errno.desc())))
+}
+
+/// `SANDTEST_GROUP_HOST_CROSSING_SLOT` of `host-crossing`.
+fn group_variable(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("SANDTEST_GROUP_{}_SLOT", name.chars().map(plain).collect::<String>())
 }
 
 fn is_named(entry: &CString, name: &str) -> bool {

@@ -16,7 +16,7 @@ use crate::model::governor::Decision;
 use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
 
 /// Written first; a record of another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -190,8 +190,12 @@ fn line(source: &mut impl BufRead) -> Result<Option<String>, ReplayError> {
 
 /// What no run can have would not come to a decision but to an end.
 fn check_head(head: &Head) -> Result<(), String> {
-    let times = head.jobs.iter().filter_map(|job| job.timeout).chain([head.settings.grace]);
-    if times.into_iter().any(|time| time > LONGEST) {
+    let of_jobs = head.jobs.iter().flat_map(|job| {
+        let retry = [job.retry.delay, job.retry.max_delay, job.on_timeout, job.grace];
+        [job.timeout, job.slow_after, job.idle_timeout].into_iter().flatten().chain(retry)
+    });
+    let of_run = head.settings.run_timeout.into_iter().chain([head.settings.settle_timeout]);
+    if of_jobs.chain(of_run).any(|time| time > LONGEST) {
         return Err("a time of more than ten years".into());
     }
     if head.names.len() != head.jobs.len() {
@@ -199,6 +203,14 @@ fn check_head(head: &Head) -> Result<(), String> {
     }
     if head.settings.parallel == 0 || head.settings.parallel > MOST {
         return Err(format!("{} jobs at once", head.settings.parallel));
+    }
+    let groups = &head.settings.groups;
+    if groups.len() > MOST || groups.iter().any(|count| *count as usize > MOST) {
+        return Err("more places in groups than any run has".into());
+    }
+    let is_ours = |group: &u32| (*group as usize) < groups.len();
+    if !head.jobs.iter().all(|job| job.groups.iter().all(is_ours)) {
+        return Err("a job is in a group that there is not".into());
     }
     Ok(())
 }
@@ -209,7 +221,7 @@ fn check_step(input: &Input, now: Duration, last: Duration, jobs: usize) -> Resu
     }
     let is_ours = |id: &AttemptId| (id.job.0 as usize) < jobs && (id.number as usize) < MOST;
     let ids: Vec<AttemptId> = match input {
-        Input::Started(id) => vec![*id],
+        Input::Started(id) | Input::Removed(id) | Input::Active(id, _) | Input::Diagnosed(id) => vec![*id],
         Input::Ended(end) => vec![end.id],
         Input::Sense(reading) => reading.jobs.iter().map(|job| job.id).collect(),
         _ => Vec::new(),
@@ -227,11 +239,11 @@ mod tests {
 
     fn record(steps: usize) -> Vec<u8> {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let settings = Settings { parallel: 1, fail_fast: false, grace: Duration::ZERO, governor: None };
-        let facts = JobFacts { group: 0, memory: None, restartable: true };
-        let jobs = vec![JobSpec { timeout: None, facts }; 2];
+        let settings = Settings::of(1);
+        let facts = JobFacts { group: 0, memory: None, restartable: true, weight: 1 };
+        let jobs = vec![JobSpec::of(facts); 2];
         let mut recorder =
-            Recorder::begin(path.reopen().unwrap(), settings, &jobs, vec!["a".into(), "b".into()]);
+            Recorder::begin(path.reopen().unwrap(), settings.clone(), &jobs, vec!["a".into(), "b".into()]);
         let mut scheduler = Scheduler::new(settings, jobs);
         for step in 0..steps {
             let (now, input) = (Duration::from_millis(step as u64), Input::Begin);
@@ -266,7 +278,7 @@ mod tests {
         for (text, wanted) in [
             (String::new(), "empty"),
             ("hello\n".into(), "--record"),
-            (whole.replacen("record\":1", "record\":2", 1), "version 2"),
+            (whole.replacen("record\":2", "record\":3", 1), "version 3"),
             (whole.replacen("\"parallel\":1", "\"parallel\":0", 1), "0 jobs at once"),
             (whole.replacen("\"begin\"", "{\"started\":{\"job\":9,\"number\":1}}", 1), "no attempt 9-1"),
             (whole.replacen("\"secs\":0", "\"secs\":99999999999", 3), "years"),

@@ -1,7 +1,5 @@
 //! A machine with a suite of jobs, and how the run on it is set up.
 
-use std::time::Duration;
-
 use super::job::Plan;
 use super::machine::Hardware;
 use crate::model::Bytes;
@@ -43,12 +41,7 @@ impl Case {
             jobs: self.jobs,
             max_pressure: MAX_PRESSURE,
         };
-        Settings {
-            parallel: self.slots,
-            fail_fast: false,
-            grace: Duration::from_secs(2),
-            governor: Some(governor),
-        }
+        Settings { governor: Some(governor), ..Settings::of(self.slots) }
     }
 
     /// What is known of the jobs beforehand.
@@ -57,8 +50,9 @@ impl Case {
             group: plan.group,
             memory: plan.declared.map(|size| Bytes(size as u64)),
             restartable: true,
+            weight: 1,
         };
-        self.plans.iter().map(|plan| JobSpec { timeout: None, facts: facts(plan) }).collect()
+        self.plans.iter().map(|plan| JobSpec::of(facts(plan))).collect()
     }
 
     /// What the run may use at the worst moment: the smallest it ever is.

@@ -7,7 +7,7 @@ use super::machine::{Machine, Tolls};
 use super::trace::Trace;
 use super::watch::{Lines, Watch};
 use crate::model::Verdict;
-use crate::policy::scheduler::{Effect, Input, Scheduler};
+use crate::policy::scheduler::{Effect, Input, Next, Scheduler};
 
 /// Whatever decides: ours and those of others.
 pub trait Law {
@@ -185,7 +185,7 @@ impl<'a> Game<'a> {
 
     fn perform(&mut self, now: f64, effect: &Effect) {
         match effect {
-            Effect::Start(attempt) => {
+            Effect::Start(attempt, _) => {
                 self.outcome.attempts[attempt.id.job.0 as usize] += 1;
                 self.machine.start(attempt.id);
                 self.outcome.concurrency = self.outcome.concurrency.max(self.machine.count());
@@ -194,10 +194,10 @@ impl<'a> Game<'a> {
             Effect::Thaw(id) => self.machine.thaw(*id),
             Effect::Kill(id) | Effect::Signal(id, _) => self.machine.kill(*id),
             Effect::Cap(bytes) => self.machine.set_cap(bytes.0 as f64),
-            Effect::Judged(_, _, verdict) => match verdict {
-                None => self.outcome.evictions += 1,
-                Some(Verdict::Pass) => {}
-                Some(_) => self.outcome.lost += 1,
+            Effect::Judged(_, _, next) => match next {
+                Next::Again => self.outcome.evictions += 1,
+                Next::Done(Verdict::Pass) => {}
+                Next::Done(_) | Next::Retry(_) => self.outcome.lost += 1,
             },
             Effect::Decided(decision) => {
                 if let Some(trace) = &mut self.trace {
@@ -205,7 +205,13 @@ impl<'a> Game<'a> {
                 }
             }
             Effect::Finish => self.finished = true,
-            Effect::Prepare(_) => {}
+            Effect::Prepare(_)
+            | Effect::Unsettled(..)
+            | Effect::Slow(..)
+            | Effect::CheckActivity(_)
+            | Effect::Glance(_)
+            | Effect::Diagnose(_)
+            | Effect::GivenUp(_) => {}
         }
     }
 }

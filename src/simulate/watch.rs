@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::governor::{Action, Decision, Signal};
 use crate::model::reading::Reading;
 use crate::model::{AttemptId, JobId};
-use crate::policy::scheduler::Effect;
+use crate::policy::scheduler::{Effect, Next};
 use crate::policy::tuning::{ALONE_AFTER, EVICTED_PATIENCE};
 
 /// Whoever lives, in the order of first starts, and what was promised to whom.
@@ -45,13 +45,13 @@ impl Watch {
         self.no_start_while_pressing(now, effects);
         // Ends are told after the starts that they make room for.
         for effect in effects {
-            if let Effect::Judged(id, _, verdict) = effect {
-                self.is_judged(now, *id, verdict.is_some());
+            if let Effect::Judged(id, _, next) = effect {
+                self.is_judged(now, *id, matches!(next, Next::Done(_)));
             }
         }
         for effect in effects {
             match effect {
-                Effect::Start(attempt) => self.starts(now, attempt.id),
+                Effect::Start(attempt, _) => self.starts(now, attempt.id),
                 Effect::Freeze(id) => self.set(*id, |running| running.frozen = true),
                 Effect::Thaw(id) => self.set(*id, |running| running.frozen = false),
                 Effect::Kill(id) => self.is_killed(now, *id),
@@ -83,7 +83,7 @@ impl Watch {
             let evicts = |d: &Decision| d.action == Action::Evict && d.signal == Signal::Memory;
             matches!(effect, Effect::Decided(decision) if evicts(decision))
         };
-        let starts = effects.iter().any(|effect| matches!(effect, Effect::Start(_)));
+        let starts = effects.iter().any(|effect| matches!(effect, Effect::Start(..)));
         if starts && effects.iter().any(pressing) {
             self.breaks(now, "a start in the step of an eviction".into());
         }

@@ -34,6 +34,7 @@ pub struct Admission {
     expected: f64,
     variance: f64,
     running: usize,
+    weight: u32,
     active: bool,
     someone_grows: bool,
     /// Growing jobs of which nothing is known.
@@ -109,6 +110,7 @@ impl Governor {
             expected,
             variance,
             running: self.running.len(),
+            weight: self.running().fold(0, |sum, job| sum.saturating_add(job.weight)),
             active: self.running().any(|job| job.is_active()),
             someone_grows: self.running().any(|job| job.is_active() && job.is_growing(tick)),
             unknown,
@@ -132,7 +134,7 @@ impl Governor {
         let job_id = job;
         let job = &self.jobs[job.0 as usize];
         let cpus = self.known.cpus(job.group);
-        let extra = admission.running >= self.settings.jobs as usize;
+        let extra = admission.weight.saturating_add(job.weight) > self.settings.jobs;
         let (busy, processors) = (admission.cpus + PROCESSORS_FREE * cpus, f64::from(self.settings.cpus));
         if extra && admission.active && busy > processors {
             return Answer::Stop(Hold { signal: None, value: busy, line: processors });
@@ -199,6 +201,7 @@ impl Governor {
         admission.expected += reserved.min(estimate.mean);
         admission.cpus += cpus;
         admission.running += 1;
+        admission.weight = admission.weight.saturating_add(job.weight);
         (admission.active, admission.someone_grows) = (true, true);
         Answer::Start
     }

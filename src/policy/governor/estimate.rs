@@ -268,7 +268,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn job(declared: Option<u64>) -> Job {
-        let facts = JobFacts { group: 0, memory: declared.map(Bytes), restartable: true };
+        let facts = JobFacts { group: 0, memory: declared.map(Bytes), restartable: true, weight: 1 };
         let mut job = Job::new(JobId(0), &facts);
         job.start(Duration::ZERO, 1);
         job
@@ -318,7 +318,7 @@ mod tests {
             known.learn(&finished);
         }
         for group in 0..5 {
-            let facts = JobFacts { group, memory: None, restartable: true };
+            let facts = JobFacts { group, memory: None, restartable: true, weight: 1 };
             let fresh = Job::new(JobId(0), &facts);
             assert_eq!(known.estimate_fresh(group), known.estimate(&fresh, 1e12, 0.01), "{group}");
             assert_eq!(known.knows_group(group), group < 3, "{group}");

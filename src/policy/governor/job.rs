@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub attempt: u32,
     /// Jobs of one group are likely to be alike.
     pub group: u32,
+    /// For how many of the usual number of jobs it counts.
+    pub weight: u32,
     /// Bytes that it was said to need.
     pub declared: Option<f64>,
     pub restartable: bool,
@@ -83,6 +85,7 @@ impl Job {
             id,
             attempt: 0,
             group: facts.group,
+            weight: facts.weight,
             declared: facts.memory.map(|bytes| bytes.0 as f64),
             restartable: facts.restartable,
             seniority: None,

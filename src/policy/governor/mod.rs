@@ -77,6 +77,8 @@ pub struct JobFacts {
     pub memory: Option<Bytes>,
     /// Whether it may be killed and run again.
     pub restartable: bool,
+    /// For how many of the usual number of jobs it counts.
+    pub weight: u32,
 }
 
 /// What the governor does about a running job, or to the run's cap.
@@ -235,9 +237,14 @@ impl Governor {
         acts
     }
 
-    /// When to look again.
-    pub fn next_look(&self) -> Option<Duration> {
-        (!self.running.is_empty()).then(|| self.room.next_look(self.standing.is_held()))
+    /// Whether nobody is kept waiting for longer than the line allows.
+    pub fn is_calm(&self) -> bool {
+        self.pressure.over(self.settings.max_pressure).is_none()
+    }
+
+    /// When to look again. `settling`: whether someone waits until it is calm, though nothing runs.
+    pub fn next_look(&self, settling: bool) -> Option<Duration> {
+        (settling || !self.running.is_empty()).then(|| self.room.next_look(self.standing.is_held()))
     }
 
     /// Whether the ceiling is near enough that the end of a job is worth a look.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::model::{Attempt, AttemptId, Cause, Exit, JobId, Outcome, Verdict};
-use crate::policy::scheduler::{Effect, End};
+use crate::policy::scheduler::{Effect, End, Next};
 use crate::policy::verdict::Judgement;
 
 /// The queue, and what runs, the oldest first.
@@ -32,7 +32,7 @@ impl Pool {
     pub fn start(&mut self) -> bool {
         let Some(id) = self.queue.pop_front() else { return false };
         self.running.push(id);
-        self.orders.push(Effect::Start(Attempt { id, slot: 0 }));
+        self.orders.push(Effect::Start(Attempt { id, slot: 0 }, Vec::new()));
         true
     }
 
@@ -50,8 +50,8 @@ impl Pool {
         if !passed {
             self.queue.push_front(AttemptId { number: end.id.number + 1, ..end.id });
         }
-        let verdict = passed.then_some(Verdict::Pass);
-        self.orders.push(Effect::Judged(end.id, Judgement { outcome, cause }, verdict));
+        let next = if passed { Next::Done(Verdict::Pass) } else { Next::Again };
+        self.orders.push(Effect::Judged(end.id, Judgement { outcome, cause }, next));
     }
 
     /// All orders since the last call.

@@ -1,0 +1,139 @@
+//! What a job takes of what there is only so much of, before it starts: a slot, its weight in the number of jobs at once,
+//! and one of each of its groups.
+//!
+//! All of it at once or nothing, so that two jobs never wait for each other.
+
+use std::collections::BTreeSet;
+
+/// What is left to take.
+#[derive(Debug)]
+pub(super) struct Claims {
+    slots: BTreeSet<u32>,
+    weight_left: u32,
+    most: u32,
+    /// Free slots of each group, by the group's number.
+    groups: Vec<BTreeSet<u32>>,
+}
+
+/// What one attempt has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub slot: u32,
+    weight: u32,
+    groups: Vec<u32>,
+    /// Which of each group, in their order.
+    pub group_slots: Vec<u32>,
+}
+
+/// Why nothing can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// As many run as may: others wait behind this one, or a heavy one would never start.
+    Slots,
+    /// One of its groups is taken. Others go on.
+    Group,
+}
+
+impl Claims {
+    pub fn new(parallel: usize, groups: &[u32]) -> Claims {
+        let most = u32::try_from(parallel).unwrap_or(u32::MAX);
+        Claims {
+            slots: (0..most).collect(),
+            weight_left: most,
+            most,
+            groups: groups.iter().map(|count| (0..*count).collect()).collect(),
+        }
+    }
+
+    /// Whether nobody can take anything.
+    pub fn are_exhausted(&self) -> bool {
+        self.slots.is_empty() || self.weight_left == 0
+    }
+
+    /// Slots that nobody has.
+    pub fn free(&self) -> usize {
+        self.slots.len().min(self.weight_left as usize)
+    }
+
+    /// What a job with this weight and these groups has to wait for.
+    pub fn lack(&self, weight: u32, groups: &[u32]) -> Option<Lack> {
+        if groups.iter().any(|group| self.groups.get(*group as usize).is_some_and(BTreeSet::is_empty)) {
+            return Some(Lack::Group);
+        }
+        (self.slots.is_empty() || self.weight(weight) > self.weight_left).then_some(Lack::Slots)
+    }
+
+    /// Takes it, the lowest numbers first; `None` if something lacks.
+    pub fn take(&mut self, weight: u32, groups: &[u32]) -> Option<Claim> {
+        if self.lack(weight, groups).is_some() {
+            return None;
+        }
+        let (slot, weight) = (self.slots.pop_first()?, self.weight(weight));
+        self.weight_left -= weight;
+        let free = groups.iter().map(|group| self.groups.get_mut(*group as usize)?.pop_first());
+        let group_slots = free.map(Option::unwrap_or_default).collect();
+        Some(Claim { slot, weight, groups: groups.to_vec(), group_slots })
+    }
+
+    /// Gives it back. `keep`: what holds it can't be killed, so that nobody else may have it.
+    pub fn give_back(&mut self, claim: Claim, keep: bool) {
+        if keep {
+            // The others may still be as many as there are slots.
+            self.most -= claim.weight.min(self.most);
+            return;
+        }
+        self.slots.insert(claim.slot);
+        self.weight_left += claim.weight;
+        for (group, slot) in claim.groups.into_iter().zip(claim.group_slots) {
+            if let Some(free) = self.groups.get_mut(group as usize) {
+                free.insert(slot);
+            }
+        }
+    }
+
+    /// One that weighs more than may run at once runs alone.
+    fn weight(&self, weight: u32) -> u32 {
+        weight.clamp(1, self.most.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_a_lock_with_numbered_places() {
+        let mut claims = Claims::new(8, &[1, 2]);
+        let first = claims.take(1, &[0, 1]).unwrap();
+        assert_eq!((first.slot, &first.group_slots[..]), (0, &[0, 0][..]));
+        assert_eq!(claims.lack(1, &[0]), Some(Lack::Group));
+        assert_eq!(claims.take(1, &[1]).unwrap().group_slots, [1]);
+        assert_eq!(claims.lack(1, &[1]), Some(Lack::Group));
+        assert_eq!(claims.lack(1, &[]), None);
+        claims.give_back(first, false);
+        assert_eq!(claims.take(1, &[0, 1]).unwrap().group_slots, [0, 0]);
+    }
+
+    #[test]
+    fn a_heavy_one_takes_the_place_of_many_and_never_more_than_all() {
+        let mut claims = Claims::new(4, &[]);
+        let three = claims.take(3, &[]).unwrap();
+        assert_eq!(claims.lack(2, &[]), Some(Lack::Slots));
+        let one = claims.take(1, &[]).unwrap();
+        assert!(claims.are_exhausted());
+        claims.give_back(three, false);
+        claims.give_back(one, false);
+        assert!(claims.take(100, &[]).is_some());
+        assert!(claims.are_exhausted());
+    }
+
+    #[test]
+    fn what_cant_be_killed_keeps_its_place() {
+        let mut claims = Claims::new(2, &[1]);
+        let claim = claims.take(1, &[0]).unwrap();
+        claims.give_back(claim, true);
+        assert_eq!(claims.lack(1, &[0]), Some(Lack::Group));
+        assert!(claims.take(2, &[]).is_some(), "what is left is all there is");
+        assert!(claims.are_exhausted());
+    }
+}

@@ -1,0 +1,50 @@
+//! What the policy is told of a plan.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Plan;
+use crate::model::Job;
+use crate::policy::governor::JobFacts;
+use crate::policy::scheduler::{JobSpec, Settings};
+
+/// Of the run.
+pub fn settings(plan: &Plan) -> Settings {
+    Settings {
+        parallel: plan.parallel,
+        fail_fast: plan.fail_fast,
+        run_timeout: plan.profile.run_timeout,
+        settle_timeout: plan.profile.settle_timeout,
+        groups: plan.profile.groups.values().copied().collect(),
+        seed: plan.id.0.bytes().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(byte)),
+        governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
+    }
+}
+
+/// Of its jobs.
+pub fn jobs(plan: &Plan) -> Vec<JobSpec> {
+    let numbers: BTreeMap<&str, u32> = plan.profile.groups.keys().map(String::as_str).zip(0..).collect();
+    plan.jobs.iter().map(|job| of_job(job, &numbers)).collect()
+}
+
+fn of_job(job: &Job, groups: &BTreeMap<&str, u32>) -> JobSpec {
+    let settings = &job.settings;
+    JobSpec {
+        timeout: settings.timeout,
+        slow_after: settings.slow_after,
+        idle_timeout: settings.idle_timeout,
+        on_timeout: settings.on_timeout.as_ref().map_or(Duration::ZERO, |command| command.limit),
+        grace: settings.grace,
+        retry: settings.retry,
+        flaky_result: settings.flaky_result,
+        leak: settings.leak,
+        weight: job.weight,
+        groups: job.groups.iter().filter_map(|name| groups.get(name.as_str()).copied()).collect(),
+        facts: JobFacts {
+            group: job.kin,
+            memory: job.memory,
+            restartable: job.restartable,
+            weight: job.weight,
+        },
+    }
+}
