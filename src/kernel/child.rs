@@ -2,7 +2,7 @@
 //! allocation, no lock, no panic. Everything it needs was computed before.
 //!
 //! ```text
-//! own process group ─▶ die with the spawner ─▶ oom_score_adj ─▶ v1 groups ─▶ terminal ─▶ 0, 1, 2
+//! own session or process group ─▶ die with the spawner ─▶ oom_score_adj ─▶ v1 groups ─▶ terminal ─▶ 0, 1, 2
 //!   ─▶ close the rest ─▶ nofile ─▶ no_new_privs ─▶ signals as new ─▶ exec
 //! ```
 //!
@@ -57,6 +57,8 @@ pub struct Context<'a> {
     pub nofile: Option<libc::rlimit>,
     /// Whether to set PR_SET_NO_NEW_PRIVS.
     pub no_new_privs: bool,
+    /// Whether it gets a session of its own, without a terminal; else a process group.
+    pub session: bool,
     /// A terminal to become the foreground of.
     pub terminal: Option<RawFd>,
     /// Signals that this process ignores and a fresh one would not: a bit each, from 1.
@@ -91,7 +93,11 @@ pub extern "C" fn start(argument: *mut c_void) -> ! {
 unsafe fn until_exec(context: &Context) -> (Step, i32) {
     // SAFETY: the caller's. Each call's pointers are to the context, to literals or to locals.
     unsafe {
-        raw(libc::SYS_setpgid, [0, 0, 0, 0, 0]);
+        if context.session {
+            raw(libc::SYS_setsid, [0, 0, 0, 0, 0]);
+        } else {
+            raw(libc::SYS_setpgid, [0, 0, 0, 0, 0]);
+        }
 
         // Follows the thread that cloned us, so that thread lives as long as the run.
         raw(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize, 0, 0, 0]);

@@ -59,6 +59,9 @@ pub struct Setting<'a> {
     pub nofile: Option<u64>,
     /// Whether setuid programs give nothing.
     pub no_new_privs: bool,
+    /// Whether it gets a session of its own: whoever asks for the terminal (`/dev/tty`) is told that there is none
+    /// (`ENXIO`), instead of being stopped for ever (SIGTTIN).
+    pub session: bool,
     /// A terminal whose foreground it becomes.
     pub terminal: Option<BorrowedFd<'a>>,
 }
@@ -161,6 +164,7 @@ pub fn spawn(
         oom_score_adj: oom_score_adj.as_bytes(),
         nofile: setting.nofile.map(soft_nofile),
         no_new_privs: setting.no_new_privs,
+        session: setting.session,
         terminal: setting.terminal.map(|fd| fd.as_raw_fd()),
         ignored: ignored.0,
         parent: std::process::id() as i32,

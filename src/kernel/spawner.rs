@@ -34,6 +34,8 @@ pub struct Order {
     pub nofile: Option<u64>,
     /// Whether setuid programs give nothing.
     pub no_new_privs: bool,
+    /// Whether it gets a session of its own, without a terminal.
+    pub session: bool,
     /// Whether it becomes the foreground of the terminal on our standard input.
     pub foreground: bool,
     /// The groups it is born in.
@@ -169,6 +171,7 @@ fn carry_out(order: &Order, ignored: IgnoredSignals, stack: &mut Stack) -> Resul
         oom_score_adj: order.oom_score_adj,
         nofile: order.nofile,
         no_new_privs: order.no_new_privs,
+        session: order.session,
         terminal: order.foreground.then(|| own[0]),
     };
     spawn(&order.program, &setting, ignored, stack)

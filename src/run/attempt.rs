@@ -5,7 +5,7 @@
 //!                    │  output read, OOM notices heeded
 //! ```
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -136,7 +136,7 @@ pub(super) async fn supervise(
         reaped: Cell::new(false),
         killed: Notify::new(),
         felled: Cell::new(false),
-        written: Cell::new(0),
+        capture: output.as_ref().map(|output| output.capture.clone()),
         sensors: OnceCell::new(),
         frozen: Cell::default(),
         samples: Samples { over: stillborn.then_some(LimitName::MemoryMax), ..Samples::default() }.into(),
@@ -161,7 +161,7 @@ pub(super) async fn supervise(
     // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
     let output = output.map(|mut output| {
         output.drain();
-        output.capture.finish()
+        output.capture.borrow_mut().finish()
     });
 
     let (exit, cpu_time) = match end {
@@ -202,7 +202,7 @@ impl Shared {
         let write = Arc::new(write);
         let output = Output {
             pipe: Some(readiness::watch(read, Interest::READABLE)?),
-            capture: Capture::new(folder.join(format!("{id}.log"))),
+            capture: Rc::new(RefCell::new(Capture::new(folder.join(format!("{id}.log"))))),
         };
         Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
     }
@@ -221,6 +221,7 @@ impl Shared {
             oom_score_adj: Some(job.oom_score_adj),
             nofile: job.nofile,
             no_new_privs: job.no_new_privs,
+            session: self.plan.streams != Streams::PassThrough,
             foreground: self.foreground,
             group,
         };
@@ -286,7 +287,7 @@ impl Shared {
 struct Output {
     /// `None` after its end.
     pipe: Option<AsyncFd<OwnedFd>>,
-    capture: Capture,
+    capture: Rc<RefCell<Capture>>,
 }
 
 impl Output {
@@ -294,7 +295,7 @@ impl Output {
     async fn read(&mut self) {
         let Some(pipe) = &self.pipe else { return std::future::pending().await };
         let ended = match pipe.readable().await {
-            Ok(mut ready) => match ready.try_io(|pipe| read_piece(pipe.get_ref(), &mut self.capture)) {
+            Ok(mut ready) => match ready.try_io(|pipe| read_piece(pipe.get_ref(), &self.capture)) {
                 Ok(Ok(count)) => count == 0,
                 Ok(Err(_)) => true,
                 Err(_would_block) => false,
@@ -310,7 +311,7 @@ impl Output {
     fn drain(&mut self) {
         let Some(pipe) = self.pipe.take() else { return };
         for _ in 0..32 {
-            match read_piece(pipe.get_ref(), &mut self.capture) {
+            match read_piece(pipe.get_ref(), &self.capture) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -318,14 +319,14 @@ impl Output {
     }
 }
 
-fn read_piece(pipe: &OwnedFd, capture: &mut Capture) -> io::Result<usize> {
+fn read_piece(pipe: &OwnedFd, capture: &RefCell<Capture>) -> io::Result<usize> {
     thread_local! {
         // One for all attempts: the loop reads them in turn, on one thread.
         static PIECES: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; PIECE]);
     }
     PIECES.with_borrow_mut(|piece| {
         let count = nix::unistd::read(pipe, piece)?;
-        capture.push(&piece[..count]);
+        capture.borrow_mut().push(&piece[..count]);
         Ok(count)
     })
 }
@@ -349,9 +350,7 @@ async fn wait(
             }
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
-            () = read(&mut output) => {
-                live.written.set(output.as_ref().map_or(0, |output| output.capture.total()));
-            }
+            () = read(&mut output) => {}
         }
     }
 }

@@ -62,13 +62,23 @@ impl Capture {
         self.total
     }
 
-    /// What is kept.
-    pub fn finish(self) -> Captured {
+    /// The last of it, at most `most` bytes.
+    pub fn end(&self, most: usize) -> Vec<u8> {
+        let from = |bytes: usize| bytes.saturating_sub(most);
+        if self.tail.is_empty() {
+            return self.head[from(self.head.len())..].to_vec();
+        }
+        self.tail.iter().skip(from(self.tail.len())).copied().collect()
+    }
+
+    /// What is kept. Nothing is taken in after it.
+    pub fn finish(&mut self) -> Captured {
         let (file, file_lacks) = match &self.file {
-            Spill::Open { written, .. } => (Some(self.path), self.total - written),
+            Spill::Open { written, .. } => (Some(self.path.clone()), self.total - written),
             Spill::None | Spill::Failed => (None, 0),
         };
-        Captured { head: self.head, tail: self.tail.into(), total: self.total, file, file_lacks }
+        let (head, tail) = (std::mem::take(&mut self.head), std::mem::take(&mut self.tail));
+        Captured { head, tail: tail.into(), total: self.total, file, file_lacks }
     }
 
     fn spill(&mut self, bytes: &[u8]) {

@@ -299,10 +299,10 @@ impl Drive {
 
     /// Whether anything happens in an attempt. Of output that is passed through nothing is known.
     fn activity(&self, id: AttemptId) -> Activity {
-        self.shared
-            .live
-            .get(id)
-            .map_or(Activity::default(), |live| Activity { cpu: live.cpu_time(), output: live.written.get() })
+        self.shared.live.get(id).map_or(Activity::default(), |live| Activity {
+            cpu: live.cpu_time(),
+            output: live.capture.as_ref().map_or(0, |capture| capture.borrow().total()),
+        })
     }
 
     fn look(&mut self, now: Duration) -> Reading {

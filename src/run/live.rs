@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::Notify;
 
+use super::capture::Capture;
 use crate::kernel::cgroup;
 use crate::kernel::group::{Group, Lifeline};
 use crate::kernel::process;
@@ -34,8 +35,8 @@ pub struct Live {
     pub killed: Notify,
     /// Whether all of it was killed while its first process lived: what is left of it then has not been left behind.
     pub felled: Cell<bool>,
-    /// Bytes that it has written to its output, as far as that is captured.
-    pub written: Cell<u64>,
+    /// What it writes, where that is captured.
+    pub capture: Option<Rc<RefCell<Capture>>>,
     /// What was measured where the kernel doesn't.
     pub samples: RefCell<Samples>,
     /// Its memory and processor time; opened at the first look, which a short job never sees.
@@ -183,8 +184,7 @@ impl Live {
     /// Processor time that it has used.
     pub fn cpu_time(&self) -> Duration {
         self.sensors().cpu().unwrap_or_else(|| {
-            let members = self.members(&tree::orphans(&[]));
-            members.into_iter().filter_map(process::Stat::read).map(|stat| stat.cpu_time()).sum()
+            self.pids().into_iter().filter_map(process::Stat::read).map(|stat| stat.cpu_time()).sum()
         })
     }
 
@@ -224,6 +224,11 @@ impl Live {
             roots.push(self.pid);
         }
         tree::with_descendants(roots)
+    }
+
+    /// All its processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.members(&tree::orphans(&[]))
     }
 
     /// Memory that its processes pay for, and how many tasks they have.
