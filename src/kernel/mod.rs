@@ -17,6 +17,7 @@
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
+//! - [`observe`]: what an attempt is doing, seen from outside
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed
 //! - [`terminal`]: lending the terminal to a job
 
@@ -30,6 +31,7 @@ pub mod group;
 pub mod guardian;
 pub mod hierarchy;
 pub mod keeper;
+pub mod observe;
 pub mod oom;
 pub mod pidfd;
 pub mod process;

@@ -11,10 +11,12 @@
 //! - [`outcome`]: what happened to an attempt, and the evidence for it
 //! - [`reading`]: what the sensors said at one moment
 //! - [`governor`]: what the governor decides, and why
+//! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
 
 pub mod bytes;
 pub mod cpus;
+pub mod diagnosis;
 pub mod event;
 pub mod governor;
 pub mod isolation;
