@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::diagnosis::Diagnosis;
 use super::governor::{Decision, Governed};
 use super::{Attempt, AttemptId, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
@@ -116,6 +117,8 @@ pub struct AttemptFinished {
     pub timeout: Option<Duration>,
     /// How long it might show no sign of life.
     pub idle_timeout: Option<Duration>,
+    /// What it was doing when its time was up.
+    pub diagnosis: Option<Box<Diagnosis>>,
     /// What it wrote, where that was captured.
     pub output: Option<Captured>,
 }

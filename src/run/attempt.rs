@@ -27,6 +27,7 @@ use crate::kernel::spawn::{Child, Program};
 use crate::kernel::spawner::{Order, Spawner, Stream};
 use crate::kernel::tree::Mark;
 use crate::kernel::{KernelError, cgroup, pidfd, readiness};
+use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{Captured, SpawnError};
 use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, LimitName, Limits};
 use crate::policy::scheduler::End;
@@ -56,6 +57,10 @@ pub(super) enum News {
     Ended(Box<Ended>),
     /// And removed.
     Removed(AttemptId),
+    /// What was found out about one whose time is up.
+    Diagnosed(AttemptId, Box<Diagnosis>),
+    /// Groups that were needed beside it, and are empty.
+    Aside(Group),
 }
 
 /// Everything known of an attempt that is over.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::attempt::{Ended, News, Prepared, Shared, supervise};
 use super::clock::Clock;
-use super::live::LiveSet;
+use super::inquest::{self, Inquests};
+use super::live::{Live, LiveSet};
 use super::look::Eyes;
 use super::program::Programs;
 use super::recording::Recorder;
@@ -87,6 +88,7 @@ struct Drive {
     eyes: Option<Eyes>,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
+    inquests: Inquests,
     /// With which signal, and when.
     asked_to_end: Option<(i32, Duration)>,
     /// Tries of each job that failed, and were not the last.
@@ -120,6 +122,7 @@ impl Drive {
             keeper: Keeper::start(plan.ground.clone())?,
             eyes: plan.outlook.as_ref().map(|outlook| Eyes::open(&plan.ground, outlook)),
             ended: None,
+            inquests: Inquests::default(),
             asked_to_end: None,
             failures: BTreeMap::new(),
             leaked: 0,
@@ -209,6 +212,11 @@ impl Drive {
                         return Input::Ended(Box::new(end));
                     }
                     News::Removed(id) => return Input::Removed(id),
+                    News::Diagnosed(id, diagnosis) => {
+                        self.inquests.tell(id, *diagnosis);
+                        return Input::Diagnosed(id);
+                    }
+                    News::Aside(groups) => self.keeper.remove(groups),
                 },
                 () = until => {
                     let now = self.shared.clock.now();
@@ -265,8 +273,15 @@ impl Drive {
                     report(&Event::Governor { at: now, decision, job });
                 }
                 Effect::CheckActivity(id) => more.push_back(Input::Active(id, self.activity(id))),
-                Effect::Glance(_) => {}
-                Effect::Diagnose(id) => more.push_back(Input::Diagnosed(id)),
+                Effect::Glance(id) => {
+                    if let Some(live) = self.shared.live.get(id) {
+                        self.inquests.glance(id, &live);
+                    }
+                }
+                Effect::Diagnose(id) => match self.shared.live.get(id) {
+                    Some(live) => self.inquire(id, &live),
+                    None => more.push_back(Input::Diagnosed(id)),
+                },
                 Effect::Slow(id, elapsed) => {
                     if let Some(live) = self.shared.live.get(id) {
                         let attempt = Attempt { id, slot: live.slot };
@@ -295,6 +310,18 @@ impl Drive {
                 Effect::Finish => self.finished = true,
             }
         }
+    }
+
+    /// Begins to find out why an attempt hangs.
+    fn inquire(&mut self, id: AttemptId, live: &Live) {
+        let job = &self.shared.plan.jobs[id.job.0 as usize];
+        let command = job.settings.on_timeout.clone().map(|settings| {
+            let (answer, group) = oneshot::channel();
+            self.keeper.make(format!("{id}-on-timeout"), job.settings.limits, |made| drop(answer.send(made)));
+            let program = self.programs.on_timeout(job, Attempt { id, slot: live.slot }, &settings, live.pid);
+            inquest::Command { settings, program, group }
+        });
+        self.inquests.begin(&self.shared, id, live, command);
     }
 
     /// Whether anything happens in an attempt. Of output that is passed through nothing is known.
@@ -360,6 +387,7 @@ impl Drive {
         self.leaked += ended.end.evidence.leaked_count;
         self.unkillable |= ended.end.evidence.unkillable;
         AttemptFinished {
+            diagnosis: self.inquests.conclude(id).map(Box::new),
             attempt: ended.attempt,
             job: self.name(ended.attempt.id.job),
             outcome: judgement.outcome,

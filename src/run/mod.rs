@@ -6,6 +6,7 @@
 //! - [`drive`]: the loop
 //! - [`attempt`]: one attempt from its groups to its evidence
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
+//! - [`inquest`]: what one whose time is up was doing
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
 //! - [`look`]: the governor's eyes
 //! - [`sample`]: limits that the kernel does not hold
@@ -20,6 +21,7 @@ pub mod attempt;
 pub mod capture;
 pub mod clock;
 pub mod drive;
+pub mod inquest;
 pub mod live;
 pub mod look;
 pub mod plan;

@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
+use crate::model::profile::OnTimeout;
 use crate::model::{Attempt, Command, Job, RunId};
 
 /// Index and total, as bazel's test runners and googletest know them.
@@ -73,6 +74,24 @@ impl Programs {
             argv: words.map(|word| c_string(word)).collect::<Result<_, _>>()?,
             environment: Environment { shared: shared.clone(), own },
         })
+    }
+
+    /// The command that looks at an attempt of `job`, whose first process is `pid`.
+    ///
+    /// # Errors
+    /// As [`Programs::program`].
+    pub fn on_timeout(
+        &mut self,
+        job: &Job,
+        attempt: Attempt,
+        settings: &OnTimeout,
+        pid: u32,
+    ) -> Result<Program, SpawnError> {
+        let pid = pid.to_string();
+        let mut words = settings.command.iter().map(|word| OsString::from(word.replace("{pid}", &pid)));
+        let program = words.next().unwrap_or_default();
+        let command = Command { program, arguments: words.collect() };
+        self.program(&Job { command, ..job.clone() }, attempt, &[])
     }
 
     fn find(&mut self, name: &OsStr) -> Result<PathBuf, SpawnError> {
