@@ -17,6 +17,7 @@
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
+//! - [`folder`], [`objects`], [`listening`]: what outlives processes: files, shared memory, mounts; and their sockets
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed
 //! - [`terminal`]: lending the terminal to a job
 
@@ -25,11 +26,14 @@ pub mod child;
 pub mod controllers;
 pub mod error;
 pub mod files;
+pub mod folder;
 pub mod ground;
 pub mod group;
 pub mod guardian;
 pub mod hierarchy;
 pub mod keeper;
+pub mod listening;
+pub mod objects;
 pub mod oom;
 pub mod pidfd;
 pub mod process;

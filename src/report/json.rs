@@ -11,6 +11,7 @@ use super::Reporter;
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::isolation::Missing;
+use crate::model::leftovers::{Files, Object};
 use crate::model::{
     Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
 };
@@ -107,6 +108,9 @@ struct Attempt<'a> {
     forks_refused: Option<u64>,
     leaked: u64,
     left_behind: &'a [Process],
+    left_files: Option<&'a Files>,
+    left_objects: &'a [Object],
+    left_memory: Option<Bytes>,
     unkillable: bool,
     limits: &'a Limits,
     isolation: Option<Tier>,
@@ -185,6 +189,9 @@ impl<W: Write> JsonReporter<W> {
             forks_refused: evidence.pids_max_events,
             leaked: evidence.leaked_count,
             left_behind: &evidence.leaked,
+            left_files: evidence.left.files.as_deref(),
+            left_objects: &evidence.left.objects,
+            left_memory: evidence.left.memory,
             unkillable: evidence.unkillable,
             limits: &finished.limits,
             isolation: self.isolation.as_ref().map(|isolation| isolation.tier),

@@ -4,10 +4,12 @@
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
+//! - [`left`]: what was left behind, and how to be rid of it
 //! - [`progress`]: the live line of a terminal
 
 pub mod governor;
 pub mod json;
+pub mod left;
 pub mod paragraph;
 pub mod progress;
 pub mod terminal;

@@ -151,7 +151,8 @@ impl<W: Write> TerminalReporter<W> {
     ) -> io::Result<()> {
         let speaks_for_itself = attempt.cause == Cause::Interrupted
             || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
-        let leaks = attempt.evidence.leaked_count > 0 || attempt.evidence.unkillable;
+        let evidence = &attempt.evidence;
+        let leaks = evidence.leaked_count > 0 || evidence.unkillable || !evidence.left.is_empty();
         let paragraph = match paragraph {
             Some(text) if !speaks_for_itself => text,
             // The end of the paragraph alone: what the command itself came to, it has said.
@@ -287,7 +288,7 @@ impl<W: Write> TerminalReporter<W> {
             (Outcome::Evicted, _) => "EVICTED".into(),
             (Outcome::SpawnFailed, _) => "NO START".into(),
             (_, Some(Exit::Signal(number))) => signal_name(number),
-            (_, Some(Exit::Code(0))) if attempt.evidence.leaked_count > 0 => "LEAK".into(),
+            (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
             (_, Some(Exit::Code(0))) => "PASS".into(),
             (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
             (_, None) => "LOST".into(),

@@ -1,5 +1,6 @@
 //! The loop: what happens goes into the scheduler, what it decides is done.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use super::attempt::{Ended, News, Prepared, Shared, supervise};
 use super::clock::Clock;
 use super::live::LiveSet;
 use super::look::Eyes;
+use super::outlast::Outlast;
 use super::program::Programs;
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
@@ -122,7 +124,7 @@ impl Drive {
             recorder: recording.map(|file| Recorder::begin(file, settings, &specs, names())),
             scheduler: Scheduler::new(settings, specs),
             signals: Signals::install(foreground).map_err(failed)?,
-            programs: Programs::new(&plan.id),
+            programs: Programs::new(&plan.id, plan.temporary.is_some()),
             news,
             prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
@@ -139,6 +141,7 @@ impl Drive {
                 spawner: Spawner::start(plan.profile.job.drop_capabilities)?,
                 null: Arc::new(null),
                 foreground,
+                outlast: RefCell::new(Outlast::start()),
                 news: sender,
                 plan,
             }),

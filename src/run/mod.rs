@@ -6,6 +6,9 @@
 //! - [`attempt`]: one attempt from its groups to its evidence
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
+//! - [`aftermath`]: what it left beside processes
+//! - [`temporary`]: a temporary directory for each attempt
+//! - [`outlast`]: shared memory and mounts that came while attempts ran, and whose they are
 //! - [`look`]: the governor's eyes
 //! - [`sample`]: limits that the kernel does not hold
 //! - [`capture`]: what a job writes, bounded
@@ -15,12 +18,14 @@
 //! - [`record`]: the run's folder in the state directory, and its lock
 //! - [`sweep`]: what killed runs left behind
 
+pub mod aftermath;
 pub mod attempt;
 pub mod capture;
 pub mod clock;
 pub mod drive;
 pub mod live;
 pub mod look;
+pub mod outlast;
 pub mod plan;
 pub mod program;
 pub mod record;
@@ -29,6 +34,7 @@ pub mod sample;
 pub mod settle;
 pub mod signals;
 pub mod sweep;
+pub mod temporary;
 
 pub use drive::execute;
 pub use plan::{Plan, Streams};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::look::Outlook;
+use super::temporary::Temporary;
 use crate::kernel::ground::Ground;
 use crate::model::{Isolation, Job, Limits, Profile, RunId};
 
@@ -36,6 +37,8 @@ pub struct Plan {
     pub grace: Duration,
     /// What happens to the jobs' streams.
     pub streams: Streams,
+    /// Where jobs have temporary directories of their own; `None` where they have the one that we were given.
+    pub temporary: Option<Arc<Temporary>>,
     /// The guardian: a child of ours that is no job's.
     pub guardian: u32,
 }
