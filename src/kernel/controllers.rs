@@ -229,8 +229,8 @@ pub fn memory_peak(group: &Dir, version: Version) -> Option<Bytes> {
     group.read_if_there(file)?.parse().ok().map(Bytes)
 }
 
-/// Less than this is not told apart from what the kernel charges in advance, a batch of pages for each processor.
-const LEAST_SHARED: u64 = 256 << 10;
+/// No more than this is not told apart from what the kernel charges in advance: a batch of 64 pages.
+pub const LEAST_SHARED: Bytes = Bytes(256 << 10);
 
 /// Shared memory and files in tmpfs, in the group and below it. `None` for next to nothing.
 ///
@@ -241,12 +241,11 @@ pub fn shared_memory(group: &Dir, version: Version) -> Option<Bytes> {
         Version::V2 => "memory.current",
     };
     let charged: u64 = group.read_if_there(charged)?.parse().ok()?;
-    if charged < LEAST_SHARED {
+    if charged <= LEAST_SHARED.0 {
         return None;
     }
-    shared_in(&group.read_if_there("memory.stat")?, version)
-        .filter(|shared| *shared >= LEAST_SHARED)
-        .map(Bytes)
+    let shared = shared_in(&group.read_if_there("memory.stat")?, version).map(Bytes);
+    shared.filter(|shared| *shared > LEAST_SHARED)
 }
 
 /// `shmem` in the text of `memory.stat`; in v1 `total_shmem`, and before Linux 4.18 what is cache and on no list of files.

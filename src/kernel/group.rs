@@ -156,9 +156,13 @@ impl Group {
         }
     }
 
-    /// Shared memory and files in tmpfs that an empty group is still charged, where that is worth telling.
-    pub fn memory_left(&self) -> Option<Bytes> {
+    /// Shared memory and files in tmpfs that an empty group is still charged, where that is worth telling. `peak`: the
+    /// most that it was charged.
+    pub fn memory_left(&self, peak: Option<Bytes>) -> Option<Bytes> {
         let (dir, version) = self.memory_group()?;
+        if peak.is_some_and(|peak| peak <= controllers::LEAST_SHARED) {
+            return None;
+        }
         controllers::shared_memory(dir, version)
     }
 

@@ -11,7 +11,7 @@ use super::attempt::Shared;
 use super::live::Live;
 use super::outlast::Ripe;
 use super::temporary::Lent;
-use crate::model::{AttemptId, Leftovers};
+use crate::model::{AttemptId, Bytes, Leftovers};
 
 /// Finds it, and removes what was the attempt's own. `killed`: we ended it ourselves, so the files that it had no time
 /// to remove don't count.
@@ -21,6 +21,7 @@ pub(super) async fn find(
     live: &Live,
     scratch: Option<Lent>,
     killed: bool,
+    memory_peak: Option<Bytes>,
 ) -> Leftovers {
     let marked = scratch.and_then(Lent::give_back);
     let ripe = shared.outlast.borrow_mut().ended(id);
@@ -33,6 +34,6 @@ pub(super) async fn find(
     }
     left.files = left.files.filter(|files| !killed || files.kept.is_some());
     // Last: files in a tmpfs that were just removed are charged no more.
-    left.memory = live.group.memory_left();
+    left.memory = live.group.memory_left(memory_peak);
     left
 }

@@ -178,7 +178,8 @@ pub(super) async fn supervise(
     if evidence.unkillable {
         shared.outlast.borrow_mut().never_began(attempt.id);
     } else {
-        evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed).await;
+        let peak = evidence.memory_peak;
+        evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed, peak).await;
     }
     if exit == Some(Exit::Signal(libc::SIGKILL)) && !killed {
         evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);

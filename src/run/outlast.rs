@@ -50,6 +50,10 @@ impl Outlast {
 
     /// An attempt is about to start.
     pub fn begins(&mut self, id: AttemptId) {
+        // What came while nothing ran is nobody's here.
+        if self.running.is_empty() {
+            self.look();
+        }
         self.running.insert(id);
     }
 
@@ -63,10 +67,7 @@ impl Outlast {
 
     /// An attempt has ended and its processes are gone. What is to be told with its end.
     pub fn ended(&mut self, id: AttemptId) -> Option<Ripe> {
-        for list in self.watch.changed() {
-            let now = self.watch.read(list);
-            self.update(list, now);
-        }
+        self.look();
         self.never_began(id);
         let mut ripe = Vec::new();
         self.pending.retain(|pending| {
@@ -79,6 +80,13 @@ impl Outlast {
         (!ripe.is_empty()).then_some(Ripe(ripe))
     }
 
+    fn look(&mut self) {
+        for list in self.watch.changed() {
+            let now = self.watch.read(list);
+            self.update(list, now);
+        }
+    }
+
     fn update(&mut self, list: List, now: Vec<objects::Object>) {
         let keys: BTreeSet<&Key> = now.iter().map(|object| &object.key).collect();
         let stays = |key: &Key| List::of(key.kind) != list || keys.contains(key);
@@ -86,7 +94,7 @@ impl Outlast {
         self.pending.retain(|pending| stays(&pending.object.key));
         let makers = &self.running;
         for object in now {
-            if self.known.insert(object.key.clone()) && object.ours {
+            if self.known.insert(object.key.clone()) && object.ours && !makers.is_empty() {
                 self.pending.push(Pending { object, certain: makers.len() == 1, makers: makers.clone() });
             }
         }
@@ -127,8 +135,6 @@ mod tests {
     /// An attempt ends with these numbers on the list. The numbers told with its end, and which for certain.
     fn ends(outlast: &mut Outlast, job: u32, list: &[u64]) -> Vec<(u64, bool)> {
         outlast.update(List::SysV, list.iter().map(|number| object(*number, true)).collect());
-        // This machine's own lists have nothing to do with it.
-        outlast.watch = Watch::start();
         let ripe = outlast.ended(id(job)).map_or(Vec::new(), |ripe| ripe.0);
         let of_list = |(object, certain): (objects::Object, bool)| (object.key.number, certain);
         ripe.into_iter().filter(|(object, _)| object.key.kind == ObjectKind::SysvSem).map(of_list).collect()
@@ -170,9 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_user_is_nobodys_here() {
+    fn what_is_of_another_user_or_came_while_nothing_ran_is_nobodys_here() {
         let mut outlast = with(&[1]);
         outlast.update(List::SysV, vec![object(5, false)]);
         assert!(outlast.pending.is_empty());
+        let mut outlast = with(&[]);
+        outlast.update(List::SysV, vec![object(5, true)]);
+        outlast.begins(id(1));
+        assert_eq!(ends(&mut outlast, 1, &[5]), []);
     }
 }
