@@ -118,6 +118,8 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         failed: false,
         retry_in: None,
         tries: Tries { this: 1, most: 1 },
+        diagnosis: None,
+        diagnosis_file: None,
         output: Some(Captured::default()),
     }
 }
@@ -146,7 +148,8 @@ fn endings() -> Vec<AttemptFinished> {
         file: Some("/state/output/2-1.log".into()),
         file_lacks: 12 << 20,
     };
-    let sleeper = Process { pid: 4711, name: "sleep".into() };
+    let sleeper =
+        Process { pid: 4711, name: "sleep".into(), command: "sleep 1000".into(), listening: vec![] };
     let leaked = Evidence { leaked: vec![sleeper], leaked_count: 1, ..quiet.clone() };
     let oom = Evidence {
         memory_peak: Some(Bytes(64 << 20)),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -18,10 +19,12 @@ use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
+use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
 use crate::report::terminal::TerminalReporter;
 use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
+use crate::run::temporary::Temporary;
 use crate::run::{Plan, Streams, sweep};
 use crate::source::{self, Draft};
 
@@ -159,9 +162,12 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         tell(&describe(&interrupted));
     }
     let id = record::new_id();
-    let mut record = Record::begin(&id).map_err(Failure::new)?;
+    // One command alone has the directory that it was given.
+    let temporary = (!pass_through).then(|| Temporary::place(&id)).flatten();
+    let mut record = Record::begin(&id, temporary.clone()).map_err(Failure::new)?;
     let events = record.events_path();
     reporters.add(JsonReporter::new(create(&events)?), Some(&events));
+    reporters.add(DiagnosisFiles, None);
     reporters.add(TerminalReporter::on_stderr(&profile), None);
 
     // Forked here: everything before this line runs on one thread, and so does the fork.
@@ -174,6 +180,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
+    let temporary = temporary.and_then(|folder| make_temporary(folder, &mut record));
     let governed = args.governor == Governing::On && args.isolation != Mode::Off;
     let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
     let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
@@ -190,7 +197,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }),
         recording,
         fail_fast: !args.no_fail_fast,
+        diagnoses: record.output_folder(),
         streams: if pass_through { Streams::PassThrough } else { Streams::Capture(record.output_folder()) },
+        temporary: temporary.clone(),
         guardian: guardian.pid(),
         ground: place.ground.clone(),
         isolation: place.isolation.clone(),
@@ -207,6 +216,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         Err(_) => place.ground.remove(Duration::ZERO).is_ok(),
     };
     place.leave();
+    if let Some(temporary) = temporary.filter(|_| clean) {
+        remove_temporary(&temporary, &mut record);
+    }
     let _ = record.finish(clean);
     if clean {
         guardian.dismiss();
@@ -220,6 +232,30 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         tell(&format!("write {}: {error}; the record ends early", path.display()));
     }
     Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
+}
+
+/// The folder for the jobs' temporary directories; without it they have the one that we were given.
+fn make_temporary(folder: PathBuf, record: &mut Record) -> Option<Arc<Temporary>> {
+    match Temporary::make(folder.clone()) {
+        Ok(temporary) => Some(Arc::new(temporary)),
+        Err(error) => {
+            // It is not ours, so nobody of us may remove it.
+            record.forget_temporary();
+            tell(&format!("make {}: {error}; the jobs share one TMPDIR", folder.display()));
+            None
+        }
+    }
+}
+
+fn remove_temporary(temporary: &Temporary, record: &mut Record) {
+    if let Some(failure) = temporary.failure() {
+        tell(&format!("{failure}; jobs shared one TMPDIR"));
+    }
+    match temporary.remove_all() {
+        None => record.forget_temporary(),
+        // It stays noted: the next start tries again.
+        Some(why) => tell(&why),
+    }
 }
 
 /// The commands to run.

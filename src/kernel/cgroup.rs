@@ -9,7 +9,7 @@ use super::process;
 use crate::model::Process;
 
 /// At most so many processes are listed by name.
-const LISTED: usize = 32;
+pub const LISTED: usize = 32;
 
 /// Whether a process is in the group or below it: `populated` of `cgroup.events`.
 ///
@@ -68,7 +68,7 @@ pub fn processes(group: &Dir) -> (u64, Vec<Process>) {
     let mut pids = Vec::new();
     collect_pids(group, &mut pids);
     pids.retain(|pid| process::is_alive(*pid));
-    let listed = pids.iter().take(LISTED).map(|pid| Process { pid: *pid, name: process::name(*pid) });
+    let listed = pids.iter().take(LISTED).copied().map(process::told);
     (pids.len() as u64, listed.collect())
 }
 

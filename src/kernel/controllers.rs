@@ -229,6 +229,35 @@ pub fn memory_peak(group: &Dir, version: Version) -> Option<Bytes> {
     group.read_if_there(file)?.parse().ok().map(Bytes)
 }
 
+/// No more than this is not told apart from what the kernel charges in advance: a batch of 64 pages.
+pub const LEAST_SHARED: Bytes = Bytes(256 << 10);
+
+/// Shared memory and files in tmpfs, in the group and below it. `None` for next to nothing.
+///
+/// What is charged in all is one number to read; only where that is more than next to nothing are the statistics.
+pub fn shared_memory(group: &Dir, version: Version) -> Option<Bytes> {
+    let charged = match version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
+    };
+    let charged: u64 = group.read_if_there(charged)?.parse().ok()?;
+    if charged <= LEAST_SHARED.0 {
+        return None;
+    }
+    let shared = shared_in(&group.read_if_there("memory.stat")?, version).map(Bytes);
+    shared.filter(|shared| *shared > LEAST_SHARED)
+}
+
+/// `shmem` in the text of `memory.stat`; in v1 `total_shmem`, and before Linux 4.18 what is cache and on no list of files.
+fn shared_in(stat: &str, version: Version) -> Option<u64> {
+    if version == Version::V2 {
+        return keyed(stat, "shmem");
+    }
+    let of_files =
+        || Some(keyed(stat, "total_active_file")?.saturating_add(keyed(stat, "total_inactive_file")?));
+    keyed(stat, "total_shmem").or_else(|| Some(keyed(stat, "total_cache")?.saturating_sub(of_files()?)))
+}
+
 /// Processes and threads at the most: `pids.peak` (Linux 6.1).
 pub fn pids_peak(group: &Dir) -> Option<u64> {
     group.read_if_there("pids.peak")?.parse().ok()
@@ -282,4 +311,18 @@ fn write_error(group: &Dir, file: &str, value: u64, error: cgroups_rs::fs::error
 /// cgroups-rs takes signed numbers; what does not fit is more than any machine has.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_memory_is_told_from_page_cache() {
+        assert_eq!(shared_in("anon 1\nfile 30\nshmem 20\n", Version::V2), Some(20));
+        assert_eq!(shared_in("shmem 1\ntotal_shmem 20\n", Version::V1), Some(20));
+        let old = "total_cache 30\ntotal_inactive_file 8\ntotal_active_file 2\n";
+        assert_eq!(shared_in(old, Version::V1), Some(20));
+        assert_eq!(shared_in("", Version::V1), None);
+    }
 }

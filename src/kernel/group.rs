@@ -14,7 +14,7 @@ use super::oom::{self, OomCounter, OomNotice};
 use super::reused::{CpuGroup, PidsGroup};
 use super::sensors::JobSensors;
 use super::{KernelError, cgroup};
-use crate::model::{Cause, Evidence, Limits};
+use crate::model::{Bytes, Cause, Evidence, Limits};
 
 /// Groups that a job may make below its own: enough for a nested run, not for a cgroup bomb.
 const MAX_DESCENDANTS: &str = "256";
@@ -142,14 +142,28 @@ impl Group {
 
     /// What tells its memory and processor time, held open.
     pub fn sensors(&self) -> JobSensors {
-        let memory = match (&self.memory, &self.v2, &*self.ground) {
+        JobSensors::open(self.memory_group(), self.v2.as_ref())
+    }
+
+    /// The group that counts its memory.
+    fn memory_group(&self) -> Option<(&Dir, Version)> {
+        match (&self.memory, &self.v2, &*self.ground) {
             (Some(memory), _, _) => Some((&memory.dir, Version::V1)),
             (None, Some(dir), Ground::Unified { controllers, .. }) if controllers.memory => {
                 Some((dir, Version::V2))
             }
             _ => None,
-        };
-        JobSensors::open(memory, self.v2.as_ref())
+        }
+    }
+
+    /// Shared memory and files in tmpfs that an empty group is still charged, where that is worth telling. `peak`: the
+    /// most that it was charged.
+    pub fn memory_left(&self, peak: Option<Bytes>) -> Option<Bytes> {
+        let (dir, version) = self.memory_group()?;
+        if peak.is_some_and(|peak| peak <= controllers::LEAST_SHARED) {
+            return None;
+        }
+        controllers::shared_memory(dir, version)
     }
 
     /// What is in force, as read back.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::listening;
+use crate::model::Process;
+
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -71,6 +74,48 @@ pub fn name(pid: u32) -> String {
     String::from_utf8_lossy(&name).trim_end_matches('\n').replace(char::is_control, "?")
 }
 
+/// So much of a command line is shown.
+const COMMAND_SHOWN: usize = 200;
+
+/// A process as it is told of: by name and command line, and where it takes connections.
+pub fn told(pid: u32) -> Process {
+    Process { pid, name: name(pid), command: command_line(pid), listening: listening::addresses(pid) }
+}
+
+/// The beginning of its command line, as a shell would read it; empty for a kernel thread, and if it is gone.
+fn command_line(pid: u32) -> String {
+    shown(&fs::read(file(pid, "cmdline")).unwrap_or_default())
+}
+
+/// Words that end in NUL, quoted where a shell would want it. What would move a cursor is shown by its number.
+fn shown(words: &[u8]) -> String {
+    let words = words.strip_suffix(b"\0").unwrap_or(words);
+    // A word may be megabytes long, and a quote doubles a byte at the most: no more is looked at than is shown.
+    let begin = &words[..words.len().min(COMMAND_SHOWN)];
+    let word = |word: &[u8]| {
+        let text = String::from_utf8_lossy(word);
+        let plain = |c: char| c.is_alphanumeric() || "-_=/.,:@%+".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.into_owned()
+        } else if text.contains(|c: char| c.is_control() || c == '\'') {
+            format!("$'{}'", text.escape_default())
+        } else {
+            format!("'{text}'")
+        }
+    };
+    let mut line = if begin.is_empty() {
+        String::new()
+    } else {
+        begin.split(|byte| *byte == 0).map(word).collect::<Vec<_>>().join(" ")
+    };
+    if line.len() > COMMAND_SHOWN || words.len() > COMMAND_SHOWN {
+        let whole = |at: &usize| line.is_char_boundary(*at);
+        line.truncate((0..=COMMAND_SHOWN.min(line.len())).rev().find(whole).unwrap_or(0));
+        line += "...";
+    }
+    line
+}
+
 /// Memory that only this process pays for: resident pages less the shared ones, in bytes.
 pub fn private_resident(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(file(pid, "statm")).ok()?;
@@ -124,6 +169,15 @@ mod tests {
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (42, "a) S (b c)", 'R', 7));
         assert_eq!((stat.num_threads, stat.ticks, stat.starttime), (3, 15, 9876));
+    }
+
+    #[test]
+    fn a_command_line_reads_as_it_was_typed() {
+        assert_eq!(shown(b"sleep\x001000\0"), "sleep 1000");
+        assert_eq!(shown(b"sh\0-c\0echo $x\0\0"), "sh -c 'echo $x' ''");
+        assert_eq!(shown(b"a'b\0\x1b[2J\0"), r"$'a\'b' $'\u{1b}[2J'");
+        assert_eq!(shown(b""), "");
+        assert_eq!(shown(&[b'x'; 500]).len(), COMMAND_SHOWN + 3);
     }
 
     #[test]

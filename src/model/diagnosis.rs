@@ -41,6 +41,20 @@ pub struct Diagnosis {
     pub seen: Observation,
     /// The last [`LINES`] lines that it had written; what was no UTF-8 is replaced.
     pub last_output: Vec<String>,
+    /// What the `on_timeout` command came to, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<Asked>,
+}
+
+/// An `on_timeout` command.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its words.
+    pub command: String,
+    /// How it ended, in words.
+    pub ended: String,
+    /// The last [`LINES`] lines that it wrote.
+    pub output: Vec<String>,
 }
 
 /// What was seen of an attempt's processes.
@@ -326,7 +340,7 @@ mod tests {
             listening: vec![listener],
             ..Observation::default()
         };
-        let diagnosis = Diagnosis { reading: "so".into(), seen, last_output: vec!["a".into()] };
+        let diagnosis = Diagnosis { reading: "so".into(), seen, last_output: vec!["a".into()], asked: None };
         let text = serde_json::to_string(&diagnosis).unwrap();
         for part in ["\"took_ms\":12.0", "\"window_ms\":1000.123", "\"memory\":3145728", "\"io_uring\":2"] {
             assert!(text.contains(part), "{part} in {text}");

@@ -119,6 +119,8 @@ pub struct AttemptFinished {
     pub idle_timeout: Option<Duration>,
     /// What it was doing when its time was up.
     pub diagnosis: Option<Box<Diagnosis>>,
+    /// Where the whole of that is written.
+    pub diagnosis_file: Option<PathBuf>,
     /// What it wrote, where that was captured.
     pub output: Option<Captured>,
 }

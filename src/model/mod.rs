@@ -8,6 +8,7 @@
 //! - [`retry`]: how a job that failed is tried again
 //! - [`job`]: what to execute, and which execution of it
 //! - [`isolation`]: what the environment allows, limit by limit
+//! - [`leftovers`]: what an attempt left behind, beside processes
 //! - [`outcome`]: what happened to an attempt, and the evidence for it
 //! - [`reading`]: what the sensors said at one moment
 //! - [`governor`]: what the governor decides, and why
@@ -21,6 +22,7 @@ pub mod event;
 pub mod governor;
 pub mod isolation;
 pub mod job;
+pub mod leftovers;
 pub mod limits;
 pub mod outcome;
 pub mod profile;
@@ -31,6 +33,7 @@ pub use bytes::Bytes;
 pub use cpus::Cpus;
 pub use isolation::{Enforcement, Isolation, LimitName, Tier};
 pub use job::{Attempt, AttemptId, Command, Job, JobId, RunId, Shard};
+pub use leftovers::Leftovers;
 pub use limits::Limits;
 pub use outcome::{Cause, Evidence, Exit, Outcome, Process, Verdict};
 pub use profile::Profile;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Bytes;
+use super::{Bytes, Leftovers};
 
 /// How the attempt's first process ended, as `waitid(2)` told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,12 +71,18 @@ pub enum Cause {
 }
 
 /// A process seen alive when it should not be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id at that time.
     pub pid: u32,
     /// `/proc/PID/comm`.
     pub name: String,
+    /// The beginning of `/proc/PID/cmdline`, as a shell would read it.
+    #[serde(default)]
+    pub command: String,
+    /// The TCP addresses and unix sockets at which it took connections.
+    #[serde(default)]
+    pub listening: Vec<String>,
 }
 
 /// What was read from the kernel about one attempt, once its cgroup was empty. Absent readings are `None`.
@@ -114,11 +120,14 @@ pub struct Evidence {
     pub oomd_ooms: Option<u64>,
     /// Killed by sandtest because a sample was over this limit.
     pub sampled_over: Option<super::LimitName>,
+    /// What it left beside processes.
+    #[serde(default, skip_serializing_if = "Leftovers::is_empty")]
+    pub left: Leftovers,
 }
 
 impl Evidence {
-    /// Whether the attempt left anything behind.
+    /// Whether it left something behind that no other job can have left.
     pub fn left_something(&self) -> bool {
-        self.leaked_count > 0
+        self.leaked_count > 0 || self.left.is_certain()
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! - [`tuning`]: figures that someone will want to change, with their origin
 //! - [`verdict`]: exit and evidence -> what happened, and whose doing it was
+//! - [`diagnosis`]: what an attempt that ran out of time was doing
 //! - [`governor`]: how many may run, what stands still, what is evicted
 //! - [`scheduler`]: which attempt starts, is stopped or killed now
 //! - [`sampling`]: when limits that the kernel does not hold are looked at again
 
+pub mod diagnosis;
 pub mod governor;
 pub mod sampling;
 pub mod scheduler;

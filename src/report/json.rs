@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Reporter;
+use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::isolation::Missing;
+use crate::model::leftovers::{Files, Object};
 use crate::model::{
     Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
 };
@@ -126,11 +128,16 @@ struct Attempt<'a> {
     forks_refused: Option<u64>,
     leaked: u64,
     left_behind: &'a [Process],
+    left_files: Option<&'a Files>,
+    left_objects: &'a [Object],
+    left_memory: Option<Bytes>,
     unkillable: bool,
     limits: &'a Limits,
     isolation: Option<Tier>,
     sampled: Vec<LimitName>,
     not_enforced: Vec<LimitName>,
+    diagnosis: Option<&'a Diagnosis>,
+    diagnosis_file: Option<&'a Path>,
     output: Option<Output<'a>>,
 }
 
@@ -207,11 +214,16 @@ impl<W: Write> JsonReporter<W> {
             forks_refused: evidence.pids_max_events,
             leaked: evidence.leaked_count,
             left_behind: &evidence.leaked,
+            left_files: evidence.left.files.as_deref(),
+            left_objects: &evidence.left.objects,
+            left_memory: evidence.left.memory,
             unkillable: evidence.unkillable,
             limits: &finished.limits,
             isolation: self.isolation.as_ref().map(|isolation| isolation.tier),
             sampled: self.held_by(Enforcement::Sampled),
             not_enforced: self.held_by(Enforcement::None),
+            diagnosis: finished.diagnosis.as_deref(),
+            diagnosis_file: finished.diagnosis_file.as_deref(),
             output: output.map(|output| Output { bytes: output.total, file: output.file.as_deref() }),
         }));
         self.write(&line)

@@ -4,10 +4,16 @@
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
+//! - [`diagnosis`]: what an attempt that ran out of time was doing
+//! - [`inquest`]: where that goes, and what an `on_timeout` command said
+//! - [`left`]: what was left behind, and how to be rid of it
 //! - [`progress`]: the live line of a terminal
 
+pub mod diagnosis;
 pub mod governor;
+pub mod inquest;
 pub mod json;
+pub mod left;
 pub mod paragraph;
 pub mod progress;
 pub mod terminal;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::left;
 use crate::model::event::AttemptFinished;
 use crate::model::profile::Origin;
-use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Process, Profile};
+use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Profile};
 
 /// Held back for less than this, nobody waited for the processor.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
@@ -228,15 +229,7 @@ impl Teller<'_> {
 
     fn left_behind(&self) -> Vec<String> {
         let evidence = &self.attempt.evidence;
-        let mut told = Vec::new();
-        if evidence.leaked_count > 0 {
-            let noun = if evidence.leaked_count == 1 { "process" } else { "processes" };
-            let named: Vec<String> = evidence.leaked.iter().take(5).map(named).collect();
-            let more = evidence.leaked_count.saturating_sub(named.len() as u64);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let count = evidence.leaked_count;
-            told.push(format!("left {count} {noun} behind: {}{more}; killed.", named.join(", ")));
-        }
+        let mut told = left::sentences(evidence);
         if evidence.unkillable {
             told.push(
                 "unkillable: a process of it is in an uninterruptible sleep; its slot is not used again."
@@ -258,10 +251,6 @@ impl Teller<'_> {
             None => format!("set by {otherwise}"),
         }
     }
-}
-
-fn named(process: &Process) -> String {
-    format!("{} (pid {})", process.name, process.pid)
 }
 
 /// A duration in the unit that reads best.

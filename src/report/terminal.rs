@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
-use super::{Reporter, governor};
+use super::{Reporter, diagnosis, governor, inquest};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
@@ -176,7 +176,8 @@ impl<W: Write> TerminalReporter<W> {
     ) -> io::Result<()> {
         let speaks_for_itself = attempt.cause == Cause::Interrupted
             || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
-        let leaks = attempt.evidence.leaked_count > 0 || attempt.evidence.unkillable;
+        let evidence = &attempt.evidence;
+        let leaks = evidence.leaked_count > 0 || evidence.unkillable || !evidence.left.is_empty();
         let paragraph = match paragraph {
             Some(text) if !speaks_for_itself => text,
             // The end of the paragraph alone: what the command itself came to, it has said.
@@ -186,8 +187,8 @@ impl<W: Write> TerminalReporter<W> {
             },
             _ => return Ok(()),
         };
-        let line = self.wrap(&format!("sandtest: {paragraph}"), 0);
-        self.sink.write_all(line.as_bytes())
+        let text = self.wrap(&format!("sandtest: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
+        self.sink.write_all(text.as_bytes())
     }
 
     /// An attempt's line, and for one that did not pass what it wrote and what happened.
@@ -210,7 +211,19 @@ impl<W: Write> TerminalReporter<W> {
         if let Some(paragraph) = paragraph {
             text.extend(self.wrap(paragraph, 9).into_bytes());
         }
+        text.extend(self.diagnosis(attempt, 9).into_bytes());
         text
+    }
+
+    /// What an attempt that ran out of time was doing.
+    fn diagnosis(&self, attempt: &AttemptFinished, indent: usize) -> String {
+        let Some(diagnosis) = &attempt.diagnosis else { return String::new() };
+        let mut lines = diagnosis::short(diagnosis);
+        lines.extend(diagnosis.asked.iter().flat_map(inquest::asked));
+        if let Some(file) = &attempt.diagnosis_file {
+            lines.push(format!("the whole of it is in {}", file.display()));
+        }
+        lines.iter().map(|line| self.wrap(line, indent)).collect()
     }
 
     /// What a job wrote, between rules, so that it can't be mistaken for ours.
@@ -312,7 +325,7 @@ impl<W: Write> TerminalReporter<W> {
             (Outcome::SpawnFailed, _) => "NO START".into(),
             (_, Some(Exit::Signal(number))) => signal_name(number),
             (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
-            (_, Some(Exit::Code(0))) if attempt.evidence.leaked_count > 0 => "LEAK".into(),
+            (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
             (_, Some(Exit::Code(0))) => "PASS".into(),
             (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
             (_, None) => "LOST".into(),

@@ -19,8 +19,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::capture::Capture;
 use super::clock::Clock;
 use super::live::{Live, LiveSet, Samples};
+use super::outlast::Outlast;
 use super::settle::{self, Leftovers};
-use super::{Plan, Streams, program};
+use super::temporary::{Lent, Temporary};
+use super::{Plan, Streams, aftermath, program};
 use crate::kernel::group::Group;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawn::{Child, Program};
@@ -46,6 +48,8 @@ pub(super) struct Shared {
     pub null: Arc<OwnedFd>,
     /// Whether the terminal is lent to the job.
     pub foreground: bool,
+    /// What came while attempts ran, and outlives them.
+    pub outlast: RefCell<Outlast>,
     pub news: mpsc::UnboundedSender<News>,
 }
 
@@ -77,8 +81,8 @@ pub(super) struct Ended {
 
 /// What is made ahead of an attempt's start.
 pub(super) struct Prepared {
-    /// Its groups, as soon as the keeper has made them.
-    pub groups: oneshot::Receiver<Result<Group, KernelError>>,
+    /// Its groups and its temporary directory, as soon as the keeper has made them.
+    place: oneshot::Receiver<(Result<Group, KernelError>, Option<Lent>)>,
     /// Its standard streams, and our end of its output.
     streams: io::Result<(Option<Output>, [Stream; 3])>,
 }
@@ -91,15 +95,18 @@ pub(super) async fn supervise(
     prepared: Prepared,
 ) {
     let failed = |message: String| SpawnError { message, exit_code: 125 };
-    let group = match prepared.groups.await {
-        Ok(Ok(group)) => group,
-        Ok(Err(error)) => return shared.never_began(attempt, failed(error.to_string()), None),
+    let (group, scratch) = match prepared.place.await {
+        Ok((Ok(group), scratch)) => (group, scratch),
+        Ok((Err(error), _)) => return shared.never_began(attempt, failed(error.to_string()), None),
         Err(error) => return shared.never_began(attempt, failed(error.to_string()), None),
     };
-    let program = match program {
+    let mut program = match program {
         Ok(program) => program,
         Err(error) => return shared.never_began(attempt, error, Some(group)),
     };
+    if shared.plan.temporary.is_some() {
+        program::set_temporary(&mut program, scratch.as_ref().map(Lent::path));
+    }
     let (mut output, stdio) = match prepared.streams {
         Ok(streams) => streams,
         Err(error) => {
@@ -108,6 +115,7 @@ pub(super) async fn supervise(
     };
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.begin(attempt.id, group.lifeline());
+    shared.outlast.borrow_mut().begins(attempt.id);
     let spawn = shared.spawn(program, stdio, group);
     tokio::pin!(spawn);
     let (mut stillborn, mut helped) = (false, false);
@@ -174,6 +182,13 @@ pub(super) async fn supervise(
         Ok(None) | Err(_) => (None, None),
     };
     let mut evidence = shared.evidence(&live, left, cpu_time);
+    // Where something still lives, nothing is over: its files are the sweeper's.
+    if evidence.unkillable {
+        shared.outlast.borrow_mut().never_began(attempt.id);
+    } else {
+        let peak = evidence.memory_peak;
+        evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed, peak).await;
+    }
     if exit == Some(Exit::Signal(libc::SIGKILL)) && !killed {
         evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);
     }
@@ -191,10 +206,14 @@ pub(super) async fn supervise(
 impl Shared {
     /// Begins to make what an attempt needs.
     pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId) -> Prepared {
-        let (answer, groups) = oneshot::channel();
+        let (answer, place) = oneshot::channel();
         let limits = self.plan.jobs[id.job.0 as usize].settings.limits;
-        keeper.make(id.to_string(), limits, |result| drop(answer.send(result)));
-        Prepared { groups, streams: self.streams(id) }
+        let temporary = self.plan.temporary.clone();
+        keeper.make(id.to_string(), limits, move |result| {
+            let scratch = temporary.as_ref().and_then(Temporary::take);
+            drop(answer.send((result, scratch)));
+        });
+        Prepared { place, streams: self.streams(id) }
     }
 
     fn streams(&self, id: AttemptId) -> io::Result<(Option<Output>, [Stream; 3])> {
@@ -235,6 +254,7 @@ impl Shared {
     }
 
     fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
+        self.outlast.borrow_mut().never_began(attempt.id);
         let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
         let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();
         let end = End { id: attempt.id, exit: None, spawn_error: Some(error), evidence };

@@ -1,5 +1,6 @@
 //! The loop: what happens goes into the scheduler, what it decides is done.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -17,6 +18,7 @@ use super::clock::Clock;
 use super::inquest::{self, Inquests};
 use super::live::{Live, LiveSet};
 use super::look::Eyes;
+use super::outlast::Outlast;
 use super::program::Programs;
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
@@ -116,7 +118,7 @@ impl Drive {
             recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
             scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
-            programs: Programs::new(&plan.id),
+            programs: Programs::new(&plan.id, plan.temporary.is_some()),
             news,
             prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
@@ -135,6 +137,7 @@ impl Drive {
                 spawner: Spawner::start(plan.profile.job.drop_capabilities)?,
                 null: Arc::new(null),
                 foreground,
+                outlast: RefCell::new(Outlast::start()),
                 news: sender,
                 plan,
             }),
@@ -361,7 +364,9 @@ impl Drive {
 
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {
         let id = ended.attempt.id;
-        let settings = &self.shared.plan.jobs[id.job.0 as usize].settings;
+        let plan = &self.shared.plan;
+        let settings = &plan.jobs[id.job.0 as usize].settings;
+        let diagnosis = self.inquests.conclude(id).map(Box::new);
         let failures = self.failures.entry(id.job).or_default();
         let tries = Tries { this: *failures + 1, most: settings.retry.count + 1 };
         let failed = match next {
@@ -387,7 +392,8 @@ impl Drive {
         self.leaked += ended.end.evidence.leaked_count;
         self.unkillable |= ended.end.evidence.unkillable;
         AttemptFinished {
-            diagnosis: self.inquests.conclude(id).map(Box::new),
+            diagnosis_file: diagnosis.as_ref().map(|_| plan.diagnoses.join(format!("{id}.diagnosis.txt"))),
+            diagnosis,
             attempt: ended.attempt,
             job: self.name(ended.attempt.id.job),
             outcome: judgement.outcome,

@@ -145,7 +145,10 @@ async fn ask(shared: &Shared, command: Command, enough: &Notify) -> Asked {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
             let _ = shared.news.send(News::Aside(group));
-            return failed(format!("it could not be started: {}", io::Error::from_raw_os_error(failure.errno)));
+            return failed(format!(
+                "it could not be started: {}",
+                io::Error::from_raw_os_error(failure.errno)
+            ));
         }
         Err(_) => return failed("the spawner has ended".into()),
     };

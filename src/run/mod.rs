@@ -8,6 +8,9 @@
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
 //! - [`inquest`]: what one whose time is up was doing
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
+//! - [`aftermath`]: what it left beside processes
+//! - [`temporary`]: a temporary directory for each attempt
+//! - [`outlast`]: shared memory and mounts that came while attempts ran, and whose they are
 //! - [`look`]: the governor's eyes
 //! - [`sample`]: limits that the kernel does not hold
 //! - [`capture`]: what a job writes, bounded
@@ -17,6 +20,7 @@
 //! - [`record`]: the run's folder in the state directory, and its lock
 //! - [`sweep`]: what killed runs left behind
 
+pub mod aftermath;
 pub mod attempt;
 pub mod capture;
 pub mod clock;
@@ -24,6 +28,7 @@ pub mod drive;
 pub mod inquest;
 pub mod live;
 pub mod look;
+pub mod outlast;
 pub mod plan;
 pub mod program;
 pub mod record;
@@ -33,6 +38,7 @@ pub mod settle;
 pub mod signals;
 pub mod specs;
 pub mod sweep;
+pub mod temporary;
 
 pub use drive::execute;
 pub use plan::{Plan, Streams};

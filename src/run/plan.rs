@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::look::Outlook;
+use super::temporary::Temporary;
 use crate::kernel::ground::Ground;
 use crate::model::{Isolation, Job, Limits, Profile, RunId};
 
@@ -31,8 +32,12 @@ pub struct Plan {
     pub recording: Option<File>,
     /// Whether a failure stops what has not begun.
     pub fail_fast: bool,
+    /// Where what hanging jobs were doing is written.
+    pub diagnoses: PathBuf,
     /// What happens to the jobs' streams.
     pub streams: Streams,
+    /// Where jobs have temporary directories of their own; `None` where they have the one that we were given.
+    pub temporary: Option<Arc<Temporary>>,
     /// The guardian: a child of ours that is no job's.
     pub guardian: u32,
 }

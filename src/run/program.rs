@@ -31,9 +31,10 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// With this process's environment, for `run`.
-    pub fn new(run: &RunId) -> Programs {
-        let inherited = std::env::vars_os().filter(|(name, _)| !name.as_bytes().starts_with(b"SANDTEST_"));
+    /// With this process's environment, for `run`. `temporary`: each attempt has a `TMPDIR` of its own.
+    pub fn new(run: &RunId, temporary: bool) -> Programs {
+        let ours = |name: &[u8]| name.starts_with(b"SANDTEST_") || (temporary && name == b"TMPDIR");
+        let inherited = std::env::vars_os().filter(|(name, _)| !ours(name.as_bytes()));
         let mut environment: Vec<CString> =
             inherited.filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())).collect();
         environment.extend(entry(b"SANDTEST_RUN", run.0.as_bytes()));
@@ -103,6 +104,12 @@ impl Programs {
         self.found.insert(name.to_owned(), found.clone());
         Ok(found)
     }
+}
+
+/// Gives a program its `TMPDIR`; without one of its own, that of this process.
+pub fn set_temporary(program: &mut Program, folder: Option<&Path>) {
+    let folder = folder.map(|folder| folder.as_os_str().to_owned()).or_else(|| std::env::var_os("TMPDIR"));
+    program.environment.own.extend(folder.and_then(|folder| entry(b"TMPDIR", folder.as_bytes())));
 }
 
 /// What to tell of a spawn that failed.

@@ -45,6 +45,9 @@ pub struct RunFile {
     pub state: State,
     /// The run's groups, the one with `cgroup.kill` first.
     pub groups: Vec<PathBuf>,
+    /// The folder in which the jobs' temporary directories are made, as long as it may be there.
+    #[serde(default)]
+    pub temporary: Option<PathBuf>,
 }
 
 /// What became of a run.
@@ -69,11 +72,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// Makes the folder and takes its lock.
+    /// Makes the folder and takes its lock. Notes `temporary`, the folder for the jobs' temporary directories: before
+    /// it is made.
     ///
     /// # Errors
     /// [`RecordError`] if the state directory can't be written.
-    pub fn begin(id: &RunId) -> Result<Record, RecordError> {
+    pub fn begin(id: &RunId, temporary: Option<PathBuf>) -> Result<Record, RecordError> {
         let runs = runs_folder();
         let folder = runs.join(&id.0);
         let mut builder = fs::DirBuilder::new();
@@ -88,6 +92,7 @@ impl Record {
             cgroup_root: cgroup_root(),
             state: State::Running,
             groups: Vec::new(),
+            temporary,
         };
         let record = Record { folder, file, _lock: lock };
         record.write()?;
@@ -102,6 +107,11 @@ impl Record {
     pub fn note_groups(&mut self, groups: &[PathBuf]) -> Result<(), RecordError> {
         self.file.groups = groups.to_vec();
         self.write()
+    }
+
+    /// Notes that the jobs' temporary directories are gone, and the folder with them.
+    pub fn forget_temporary(&mut self) {
+        self.file.temporary = None;
     }
 
     /// Notes that the run came to its end. With something left behind it stays for the next start to sweep.
@@ -139,7 +149,7 @@ pub(super) fn write_run_file(folder: &Path, file: &RunFile) -> Result<(), Record
     fs::rename(&new, &path).map_err(at("write", &path))
 }
 
-/// The folders of runs whose sandtest is gone, each with its lock held by us now.
+/// The folders of runs whose sandtest is gone and that have left something, each with its lock held by us now.
 pub(super) fn abandoned() -> Vec<(PathBuf, RunFile, File)> {
     let entries = fs::read_dir(runs_folder()).into_iter().flatten().flatten();
     entries
@@ -147,7 +157,7 @@ pub(super) fn abandoned() -> Vec<(PathBuf, RunFile, File)> {
             let folder = entry.path();
             let file: RunFile =
                 serde_json::from_str(&fs::read_to_string(folder.join("run.json")).ok()?).ok()?;
-            if file.state != State::Running {
+            if file.state != State::Running && file.temporary.is_none() {
                 return None;
             }
             let lock = File::open(folder.join("lock")).ok()?;

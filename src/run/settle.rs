@@ -71,8 +71,7 @@ pub fn in_tree(mark: &Mark, known: &[u32], only: bool, killed: bool) -> Leftover
     }
     if !killed {
         left.count = found.len() as u64;
-        left.processes =
-            found.iter().map(|stat| Process { pid: stat.pid, name: process::name(stat.pid) }).collect();
+        left.processes = found.iter().take(cgroup::LISTED).map(|stat| process::told(stat.pid)).collect();
     }
     let find = || alive_in_tree(mark, known, only).0.into_iter().map(|stat| stat.pid).collect();
     left.unkillable = !tree::kill_all(find, KILL_PATIENCE);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::record::{RunFile, State, abandoned, boot_id, cgroup_root, write_run_file};
+use super::temporary;
 use crate::kernel::cgroup;
 use crate::kernel::files::{self, Dir};
 use crate::kernel::tree::{self, Mark};
@@ -32,17 +33,23 @@ pub fn sweep() -> Vec<Interrupted> {
     abandoned()
         .into_iter()
         .filter(|(_, file, _)| file.boot_id != boot_id() || file.cgroup_root == cgroup_root())
-        .map(|(folder, file, lock)| {
+        .filter_map(|(folder, file, lock)| {
             let other_boot = file.boot_id != boot_id();
-            let swept = other_boot || sweep_one(&file);
-            if swept {
-                let _ = write_run_file(
-                    &folder,
-                    &RunFile { state: State::Interrupted, groups: vec![], ..file.clone() },
-                );
+            let ended = file.state != State::Running;
+            // Processes first: they may still write files.
+            let groups_gone = ended || other_boot || sweep_one(&file);
+            let files_gone = groups_gone && temporary::sweep(&file);
+            let temporary = file.temporary.clone().filter(|_| !files_gone);
+            let after = match groups_gone && !ended {
+                true => RunFile { state: State::Interrupted, groups: vec![], temporary, ..file.clone() },
+                false => RunFile { temporary, ..file.clone() },
+            };
+            if after != file {
+                let _ = write_run_file(&folder, &after);
             }
             drop(lock);
-            Interrupted { run: file.run, other_boot, swept }
+            // Of a run that came to its end, its own last words have told what was left.
+            (!ended).then_some(Interrupted { run: file.run, other_boot, swept: groups_gone && files_gone })
         })
         .collect()
 }
