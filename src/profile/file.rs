@@ -248,7 +248,11 @@ pub(super) fn syntax(source: &Source, error: &serde_yaml::Error) -> ProfileError
         let message = "a tab is used to indent; expected spaces, the only indentation of YAML".to_owned();
         return ProfileError::Value { at, message };
     }
-    ProfileError::Value { message: shortened(&without_place(&text)), at }
+    let mut message = shortened(&without_place(&text));
+    if message == "unknown anchor" {
+        message += "; expected quotes around a text that begins with *";
+    }
+    ProfileError::Value { message, at }
 }
 
 /// The first `---` that has something before it.

@@ -133,6 +133,10 @@ impl<'de> Deserialize<'de> for Patterns {
                 self.visit_str(&number.to_string())
             }
 
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Patterns, E> {
+                self.visit_str(if value { "true" } else { "false" })
+            }
+
             fn visit_unit<E: de::Error>(self) -> Result<Patterns, E> {
                 Err(E::custom(format!("there is no value; expected {EXPECTED}")))
             }
@@ -192,6 +196,13 @@ mod tests {
             ("/^run$/", "run x", false),
         ] {
             assert_eq!(Pattern::parse(pattern).unwrap().regex.is_match(name), wanted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn jobs_that_are_called_like_a_switch_or_a_number_can_be_named() {
+        for (text, name) in [("true", "true"), ("7", "7"), ("[1.10, x]", "1.10")] {
+            assert!(serde_yaml::from_str::<Patterns>(text).unwrap().is_match(name), "{text}");
         }
     }
 
