@@ -381,27 +381,95 @@ fn a_rule_that_fits_no_job_is_told_unless_it_is_everyones() {
 
 #[test]
 fn a_mistake_in_a_rule_is_shown_at_its_place() {
-    insta::assert_snapshot!(refusal("rules:\n  - match: x\n    tiemout: 2s\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n  - {timeout: 2s}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n  - timeout: 2s\n  - {match: x}\n").lines().next().unwrap(), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n  - {match: y, weight: 2}\n  - {match: x}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n  - match: [a, /x(/]\n    weight: 2\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: [{match: x, weight: 0}]\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: [{match: *slow*, weight: 2}]\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n- match: x\n  env: {SANDTEST_SLOT: 1}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n- match: x\n  retries: {count: 2, dealy: 1s}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules:\n- match: x\n  timeout: 0s\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: {match: x}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: [{match: x, grace: 1s, grace: 2s}]\n"), @r#""#);
+    insta::assert_snapshot!(refusal("rules:\n  - match: x\n    tiemout: 2s\n"), @r#"
+    near/p.yaml:3:5: unknown key "tiemout" in `rules`; did you mean "timeout"?
+      3 |     tiemout: 2s
+        |     ^
+      expected one of: match, memory, memory_max, memory_high, memory_swap_max, pids_max, cpu_max, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, env, restartable, weight, groups
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - {timeout: 2s}\n"), @r#"
+    near/p.yaml:2:5: rules[0]: the rule does not say which jobs it is for; expected `match:`, such as `match: "*slow*"`
+      2 |   - {timeout: 2s}
+        |     ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - timeout: 2s\n  - {match: x}\n").lines().next().unwrap(), @r#"near/p.yaml:2:5: rules[0]: the rule does not say which jobs it is for; expected `match:`, such as `match: "*slow*"`"#);
+    insta::assert_snapshot!(refusal("rules:\n  - {match: y, weight: 2}\n  - {match: x}\n"), @r#"
+    near/p.yaml:3:5: rules[1]: the rule for "x" sets nothing; expected at least one key beside `match:`, such as `timeout: 10min`
+      3 |   - {match: x}
+        |     ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - match: [a, /x(/]\n    weight: 2\n"), @r#"
+    near/p.yaml:2:16: rules[0].match[1]: "/x(/" is no regular expression: unclosed group; expected a pattern such as "*slow*", where * is any text and ? one character, or a regular expression between slashes
+      2 |   - match: [a, /x(/]
+        |                ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, weight: 0}]\n"), @r#"
+    near/p.yaml:1:28: rules[0].weight: "0" is not a weight; expected how many jobs it counts for, at least 1
+      1 | rules: [{match: x, weight: 0}]
+        |                            ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: *slow*, weight: 2}]\n"), @r#"
+    near/p.yaml:1:22: did not find expected alphabetic or numeric character, while scanning an alias at line 1 column 17; expected quotes around a text that begins with *
+      1 | rules: [{match: *slow*, weight: 2}]
+        |                      ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  env: {SANDTEST_SLOT: 1}\n"), @r#"
+    near/p.yaml:3:9: rules[0].env: "SANDTEST_SLOT" is set by sandtest itself; expected a name that does not begin with SANDTEST_
+      3 |   env: {SANDTEST_SLOT: 1}
+        |         ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  retries: {count: 2, dealy: 1s}\n"), @r#"
+    near/p.yaml:3:23: unknown key "dealy" in `retries`; did you mean "delay"?
+      3 |   retries: {count: 2, dealy: 1s}
+        |                       ^
+      expected one of: count, delay, backoff, jitter, max_delay
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  timeout: 0s\n"), @r#"
+    near/p.yaml:3:12: rules[0].timeout: "0s" leaves no time to run; expected a duration with its unit such as 90s, 10min or 1h 30min, or none
+      3 |   timeout: 0s
+        |            ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: {match: x}\n"), @r#"
+    near/p.yaml:1:8: rules: invalid type: map, expected a sequence
+      1 | rules: {match: x}
+        |        ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, grace: 1s, grace: 2s}]\n"), @r#"
+    near/p.yaml:1:31: "grace" is set a second time; expected each key once
+      1 | rules: [{match: x, grace: 1s, grace: 2s}]
+        |                               ^
+    "#);
 }
 
 #[test]
 fn a_mistake_in_the_groups_is_shown_at_its_place() {
-    insta::assert_snapshot!(refusal("groups:\n  gpu: 0\n"), @r#""#);
-    insta::assert_snapshot!(refusal("groups:\n  g p u: 1\n"), @r#""#);
-    insta::assert_snapshot!(refusal("groups:\n  gpu-slot: 1\n  a: 1\n  GPU_slot: 1\n"), @r#""#);
-    insta::assert_snapshot!(refusal("groups: {database: 1}\nrules:\n- match: x\n  groups:\n  - database\n  - databse\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [gpu]}]\n"), @r#""#);
+    insta::assert_snapshot!(refusal("groups:\n  gpu: 0\n"), @r#"
+    near/p.yaml:2:8: groups.gpu: a job that takes one of 0 would wait for ever; expected how many jobs may have one at once, such as 1
+      2 |   gpu: 0
+        |        ^
+    "#);
+    insta::assert_snapshot!(refusal("groups:\n  g p u: 1\n"), @r#"
+    near/p.yaml:2:3: groups: "g p u" is not the name of a group; expected a group's name of letters, digits, - and _, such as gpu-slot
+      2 |   g p u: 1
+        |   ^
+    "#);
+    insta::assert_snapshot!(refusal("groups:\n  gpu-slot: 1\n  a: 1\n  GPU_slot: 1\n"), @r#"
+    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT in a job's environment; expected names that differ there
+      4 |   GPU_slot: 1
+        |             ^
+    "#);
+    insta::assert_snapshot!(refusal("groups: {database: 1}\nrules:\n- match: x\n  groups:\n  - database\n  - databse\n"), @r#"
+    near/p.yaml:6:5: there is no group "databse"; did you mean "database"?
+      6 |   - databse
+        |     ^
+      declared under `groups:`: database
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [gpu]}]\n"), @r#"
+    near/p.yaml:1:29: there is no group "gpu"
+      1 | rules: [{match: x, groups: [gpu]}]
+        |                             ^
+      no group is declared; expected it under `groups:`, such as `groups: {gpu: 1}`
+    "#);
     // Of files that were written apart.
     let scene =
         Scene::new().file("sandtest.yaml", "groups: {a-b: 1}\n").file("near/p.yaml", "groups:\n  a_b: 1\n");
@@ -415,10 +483,29 @@ fn a_mistake_in_the_groups_is_shown_at_its_place() {
 #[test]
 fn a_mistake_in_the_projects_file_is_shown_at_its_place() {
     let refusal = |text: &str| Scene::new().file("sandtest.yaml", text).refusal("native");
-    insta::assert_snapshot!(refusal("groups: {a: 1}\nruls: []\n"), @r#""#);
-    insta::assert_snapshot!(refusal("job: {grace: 2s}\n"), @r#""#);
-    insta::assert_snapshot!(refusal("# nothing\n"), @r#""#);
-    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [b]}]\ngroups: {a: 1}\n"), @r#""#);
+    insta::assert_snapshot!(refusal("groups: {a: 1}\nruls: []\n"), @r#"
+    sandtest.yaml:2:1: unknown key "ruls" in `sandtest.yaml`; did you mean "rules"?
+      2 | ruls: []
+        | ^
+      expected one of: groups, rules
+    "#);
+    insta::assert_snapshot!(refusal("job: {grace: 2s}\n"), @r#"
+    sandtest.yaml:1:1: unknown key "job" in `sandtest.yaml`
+      1 | job: {grace: 2s}
+        | ^
+      expected one of: groups, rules
+    "#);
+    insta::assert_snapshot!(refusal("# nothing\n"), @r#"
+    sandtest.yaml:1:1: the file is empty; expected at least one key, such as `rules: []`
+      1 | # nothing
+        | ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [b]}]\ngroups: {a: 1}\n"), @r#"
+    sandtest.yaml:1:29: there is no group "b"; did you mean "a"?
+      1 | rules: [{match: x, groups: [b]}]
+        |                             ^
+      declared under `groups:`: a
+    "#);
 }
 
 #[test]
@@ -468,19 +555,19 @@ fn an_unknown_key_names_the_nearest() {
     near/p.yaml:3:3: unknown key "memroy_max" in `job`; did you mean "memory_max"?
       3 |   memroy_max: 2GiB
         |   ^
-      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, no_new_privs, capabilities
     "#);
     insta::assert_snapshot!(refusal("job: {grace: 2s}\nbugdet:\n  memory_max: 1\n"), @r#"
     near/p.yaml:2:1: unknown key "bugdet"; did you mean "budget"?
       2 | bugdet:
         | ^
-      expected one of: name, extends, budget, job, jobs, pressure, protect
+      expected one of: name, extends, budget, job, jobs, pressure, protect, run_timeout, settle_timeout, groups, rules
     "#);
     insta::assert_snapshot!(refusal("job:\n  limits: {}\n"), @r#"
     near/p.yaml:2:3: unknown key "limits" in `job`
       2 |   limits: {}
         |   ^
-      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, no_new_privs, capabilities
     "#);
 }
 
@@ -604,7 +691,7 @@ fn what_is_no_yaml_is_shown_at_its_place() {
         | ^
     "#);
     insta::assert_snapshot!(refusal("job: *nowhere\n"), @r#"
-    near/p.yaml:1:6: unknown anchor
+    near/p.yaml:1:6: unknown anchor; expected quotes around a text that begins with *
       1 | job: *nowhere
         |      ^
     "#);

@@ -249,7 +249,7 @@ pub(super) fn syntax(source: &Source, error: &serde_yaml::Error) -> ProfileError
         return ProfileError::Value { at, message };
     }
     let mut message = shortened(&without_place(&text));
-    if message == "unknown anchor" {
+    if message == "unknown anchor" || message.contains("while scanning an alias") {
         message += "; expected quotes around a text that begins with *";
     }
     ProfileError::Value { message, at }

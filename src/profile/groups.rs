@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::values::{Scalar, count, not, scalar};
+use super::values::{Scalar, not, scalar};
 
 /// The name of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +35,13 @@ impl Scalar for GroupName {
 impl Scalar for GroupCount {
     const EXPECTED: &str = "how many jobs may have one at once, such as 1";
     fn read(text: &str) -> Result<GroupCount, String> {
-        let count = count(text, Self::EXPECTED)?;
-        u32::try_from(count).map(GroupCount).map_err(|_| not(text, "a count", Self::EXPECTED))
+        match text.parse() {
+            Ok(0) => {
+                Err(format!("a job that takes one of 0 would wait for ever; expected {}", Self::EXPECTED))
+            }
+            Ok(count) => Ok(GroupCount(count)),
+            Err(_) => Err(not(text, "a count", Self::EXPECTED)),
+        }
     }
 }
 

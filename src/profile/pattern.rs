@@ -16,7 +16,8 @@ const EXPECTED: &str = "a pattern such as \"*slow*\", where * is any text and ? 
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    /// Without one it is a glob.
+    regex: Option<Regex>,
 }
 
 /// `match`: a job is meant if any of them fits.
@@ -32,14 +33,23 @@ impl Pattern {
         if text.is_empty() {
             return Err(format!("an empty pattern fits no job; expected {EXPECTED}"));
         }
-        let expression = match inside_slashes(text) {
-            Some("") => return Err(format!("{text:?} is an empty regular expression; expected {EXPECTED}")),
-            Some(inside) => inside.to_owned(),
-            None => from_glob(text),
+        let Some(inside) = inside_slashes(text) else {
+            return Ok(Pattern { text: text.to_owned(), regex: None });
         };
-        let regex = RegexBuilder::new(&expression).size_limit(LARGEST).dfa_size_limit(LARGEST).build();
+        if inside.is_empty() {
+            return Err(format!("{text:?} is an empty regular expression; expected {EXPECTED}"));
+        }
+        let regex = RegexBuilder::new(inside).size_limit(LARGEST).dfa_size_limit(LARGEST).build();
         let regex = regex.map_err(|error| format!("{text:?} {}; expected {EXPECTED}", wrong(&error)))?;
-        Ok(Pattern { text: text.to_owned(), regex })
+        Ok(Pattern { text: text.to_owned(), regex: Some(regex) })
+    }
+
+    /// Whether the job of this name is meant.
+    pub fn is_match(&self, name: &str) -> bool {
+        match &self.regex {
+            Some(regex) => regex.is_match(name),
+            None => fits(&self.text, name),
+        }
     }
 }
 
@@ -47,16 +57,31 @@ fn inside_slashes(text: &str) -> Option<&str> {
     text.strip_prefix('/')?.strip_suffix('/')
 }
 
-fn from_glob(glob: &str) -> String {
-    let mut expression = String::from("(?s)^");
-    for c in glob.chars() {
-        match c {
-            '*' => expression += ".*",
-            '?' => expression.push('.'),
-            c => expression += &regex::escape(c.encode_utf8(&mut [0; 4])),
+/// Whether the whole of `name` is what the glob says. After a mismatch only the last `*` takes one more: what those
+/// before it took can stay, so the time is at most the product of the lengths.
+fn fits(glob: &str, name: &str) -> bool {
+    let (mut glob, mut name) = (glob.chars(), name.chars());
+    let mut last_star = None;
+    loop {
+        let before = name.clone();
+        match (glob.next(), name.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                last_star = Some((glob.clone(), before.clone()));
+                name = before;
+            }
+            (Some('?'), Some(_)) => {}
+            (Some(wanted), Some(found)) if wanted == found => {}
+            _ => {
+                let Some((after, mut taken)) = last_star.take() else { return false };
+                if taken.next().is_none() {
+                    return false;
+                }
+                (glob, name) = (after.clone(), taken.clone());
+                last_star = Some((after, taken));
+            }
         }
     }
-    expression + "$"
 }
 
 /// The last line of a parser's message is the reason; those before draw the pattern.
@@ -74,7 +99,7 @@ fn wrong(error: &regex::Error) -> String {
 impl Patterns {
     /// Whether the job of this name is meant.
     pub fn is_match(&self, name: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.regex.is_match(name))
+        self.0.iter().any(|pattern| pattern.is_match(name))
     }
 }
 
@@ -191,11 +216,17 @@ mod tests {
             ("?x", "x", false),
             ("a.b", "axb", false),
             ("[a]+", "[a]+", true),
+            ("*", "", true),
+            ("a*b*c", "a b b c", true),
+            ("a*b*c", "a b c d", false),
+            ("*ab", "aab", true),
+            ("a**?", "a", false),
+            ("/tmp/x", "/tmp/x", true),
             ("/run x", "/run x", true),
             ("/ru+n/", "say ruun x", true),
             ("/^run$/", "run x", false),
         ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().regex.is_match(name), wanted, "{pattern} {name}");
+            assert_eq!(Pattern::parse(pattern).unwrap().is_match(name), wanted, "{pattern} {name}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::ending::{Flaky, Leak, Look, Retries, RetryCause};
 use super::file::{JobSection, present};
 use super::groups::GroupName;
 use super::pattern::Patterns;
-use super::values::{Cpu, Grace, Pids, Scalar, Size, Swap, Switch, Timeout, count, not, scalar, size};
+use super::values::{Cpu, Grace, Pids, Scalar, Size, Swap, Switch, Timeout, not, scalar, size};
 use crate::model::Bytes;
 
 /// Names of variables that are ours to set.
@@ -124,8 +124,8 @@ impl Scalar for Need {
 impl Scalar for Weight {
     const EXPECTED: &str = "how many jobs it counts for, at least 1";
     fn read(text: &str) -> Result<Weight, String> {
-        let count = count(text, Self::EXPECTED)?;
-        u32::try_from(count).map(Weight).map_err(|_| not(text, "a weight", Self::EXPECTED))
+        let weight = text.parse().ok().filter(|weight| *weight > 0);
+        weight.map(Weight).ok_or_else(|| not(text, "a weight", Self::EXPECTED))
     }
 }
 

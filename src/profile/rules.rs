@@ -165,13 +165,19 @@ impl Rules {
     }
 }
 
-/// Groups that a job's environment could not tell apart are refused where the later one stands.
+/// Groups that a job's environment could not tell apart are refused; of one file, where the later one stands.
 pub(super) fn check_groups(loaded: &Loaded) -> Result<(), ProfileError> {
+    let place = |name: &str| {
+        let source = loaded.groups.get(name).map_or(0, |group| group.source);
+        (source, locate(&loaded.chain[source], &[Step::Key("groups"), Step::Key(name)]))
+    };
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for (name, group) in &loaded.groups {
+    for name in loaded.groups.keys() {
         if let Some(other) = seen.insert(groups::in_environment(name), name) {
-            let steps = [Step::Key("groups"), Step::Key(name)];
-            let at = locate(&loaded.chain[group.source], &steps);
+            let ((source, at), (other_source, other_at)) = (place(name), place(other));
+            let is_later = source != other_source || (at.line, at.column) > (other_at.line, other_at.column);
+            let (at, name, other) =
+                if is_later { (at, name.as_str(), other) } else { (other_at, other, name.as_str()) };
             return Err(ProfileError::Value { at, message: groups::alike(name, other) });
         }
     }

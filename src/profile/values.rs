@@ -175,7 +175,7 @@ fn is_nothing(text: &str) -> bool {
     text.parse() == Ok(Bytes(0))
 }
 
-pub(super) fn count(text: &str, expected: &str) -> Result<u64, String> {
+fn count(text: &str, expected: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(0) => Err(format!("0 leaves nothing to run with; expected {expected}")),
         Ok(count) => Ok(count),
