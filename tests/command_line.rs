@@ -428,6 +428,66 @@ fn a_job_is_told_who_it_is_and_starts_as_its_profile_says() {
 }
 
 #[test]
+fn a_rules_limit_and_variables_reach_the_jobs_that_it_fits() {
+    let scene = Scene::new().file(
+        "sandtest.yaml",
+        b"rules:\n  - match: \"*given*\"\n    pids_max: 33\n    env: {COLOUR: 1.10, INHERITED: new}\n",
+    );
+    let scene = scene.file("jobs", b"sh -c 'env > given'\nsh -c 'env > other'\n");
+    let mut command = scene.command(&["--jobs-from", "jobs", "-j1", "--json", "events"]);
+    let ran = Ran::of(command.env("INHERITED", "old").output().unwrap());
+    assert_eq!((ran.code, ran.err.contains("warning")), (0, false), "{}", ran.err);
+    let variables = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(scene.path(name)).unwrap();
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| line.starts_with("COLOUR=") || line.starts_with("INHERITED="))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(variables("given"), ["COLOUR=1.10", "INHERITED=new"]);
+    assert_eq!(variables("other"), ["INHERITED=old"]);
+    let events = scene.events("events");
+    let limit = |number: usize| events[number]["limits"]["pids_max"].as_u64();
+    if events[0]["isolation"] != "off" {
+        assert_eq!(limit(1), Some(33), "{}", events[1]);
+        assert_ne!(limit(2), Some(33), "{}", events[2]);
+    }
+    // The command line beats the rule.
+    let ran = scene.run(&["--jobs-from", "jobs", "--pids", "44", "--json", "events"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(scene.events("events")[1]["limits"]["pids_max"], 44);
+}
+
+#[test]
+fn a_rule_that_fits_no_job_is_told_of_once_before_the_run() {
+    let scene = Scene::new().file("jobs", b"true\nsh -c 'exit 0'\n");
+    fs::create_dir_all(scene.path(".sandtest")).unwrap();
+    let rules = "rules:\n  - {match: true, weight: 1}\n  - {match: \"foo*\", weight: 1}\n";
+    fs::write(scene.path(".sandtest/x.yaml"), rules).unwrap();
+    let ran = scene.run(&["-p", "x", "--jobs-from", "jobs"]);
+    let warnings: Vec<&str> = ran.err.lines().filter(|line| line.contains("warning")).collect();
+    let wanted = "sandtest: warning: .sandtest/x.yaml:3: the rule \"foo*\" matches none of the 2 jobs";
+    assert_eq!((ran.code, warnings), (0, vec![wanted]), "{}", ran.err);
+    assert!(ran.err.starts_with("sandtest: warning"), "before the run: {}", ran.err);
+    assert_eq!(
+        scene.run(&["-p", "x", "--", "sh", "-c", ":"]).err,
+        "",
+        "one command has its streams to itself"
+    );
+}
+
+#[test]
+fn a_bad_project_file_is_shown_with_its_place_and_nothing_starts() {
+    let scene = Scene::new().file("sandtest.yaml", b"rules:\n  - match: x\n    tiemout: 2s\n");
+    let ran = scene.run(&["--", "touch", "ran"]);
+    assert_eq!((ran.code, scene.path("ran").exists()), (125, false));
+    assert!(ran.err.contains("sandtest.yaml:3:5: unknown key \"tiemout\" in `rules`"), "{}", ran.err);
+}
+
+#[test]
 fn a_signal_to_sandtest_reaches_the_job_and_is_the_exit_code() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let scene = Scene::new();

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sandtest::model::profile::OnTimeout;
+use sandtest::model::retry::{Backoff, FlakyResult, LeakPolicy, Retry, RetryOn};
 use sandtest::model::{Bytes, Cpus, Profile};
 use sandtest::profile::find::BUILT_IN;
-use sandtest::profile::{ResolvedInputs, SearchPlaces, list, load, resolve, schema};
+use sandtest::profile::rules::Ruled;
+use sandtest::profile::values::Timeout;
+use sandtest::profile::{ResolvedInputs, SearchPlaces, list, load, resolve, rules, schema};
 
 /// A search path of two folders in a temporary one: `near/` before `far/`.
 struct Scene {
@@ -22,7 +26,8 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let folders: Vec<PathBuf> = ["near", "far"].map(|name| folder.path().join(name)).into();
         folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
-        Scene { folder, places: SearchPlaces { folders } }
+        let project = Some(folder.path().join("sandtest.yaml"));
+        Scene { folder, places: SearchPlaces { folders, project } }
     }
 
     fn file(self, path: &str, text: impl AsRef<[u8]>) -> Scene {
@@ -39,10 +44,18 @@ impl Scene {
         resolve(&loaded, &host(16, 8)).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// What holds for the job `of` under the profile `p`.
+    fn ruled(&self, of: &str) -> Ruled {
+        let loaded = load("p", &self.places).unwrap_or_else(|error| panic!("{error}"));
+        rules(&loaded, &host(16, 8)).unwrap_or_else(|error| panic!("{error}")).of(of)
+    }
+
     /// The error of this profile, without the temporary folder's name.
     fn refusal(&self, name: &str) -> String {
         let error = match load(name, &self.places) {
-            Ok(loaded) => resolve(&loaded, &host(16, 8)).expect_err("it was accepted"),
+            Ok(loaded) => resolve(&loaded, &host(16, 8))
+                .and_then(|_| rules(&loaded, &host(16, 8)))
+                .expect_err("it was accepted"),
             Err(error) => error,
         };
         error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
@@ -136,6 +149,9 @@ fn native_sets_every_key() {
             let origin = profile.origins.get(&format!("{section}.{key}"));
             assert!(origin.is_some_and(|origin| origin.file == "built-in native.yaml"), "{section}.{key}");
         }
+    }
+    for key in ["run_timeout", "settle_timeout"] {
+        assert_eq!(profile.origins[key].file, "built-in native.yaml", "{key}");
     }
 }
 
@@ -234,6 +250,290 @@ fn the_reserve_is_what_the_editor_uses_now() {
     assert_eq!(reserve(Bytes::gib(2), Bytes(0)), Bytes::gib(1));
 }
 
+// Time-outs, retries, groups and rules.
+
+#[test]
+fn what_follows_a_failure_is_said_under_job() {
+    let native = built_in("native", &host(16, 8)).job;
+    assert_eq!((native.retry, native.slow_after), (Retry::NEVER, Some(Duration::from_secs(60))));
+    assert_eq!((native.idle_timeout, &native.on_timeout), (None, &None));
+    assert_eq!((native.flaky_result, native.leak), (FlakyResult::Pass, LeakPolicy::Warn));
+
+    let text = "run_timeout: 2h\nsettle_timeout: 3s\ngroups: {gpu: 2}\njob:\n  slow_after: none\n  \
+                idle_timeout: 5min\n  on_timeout: gdb -p {pid}\n  retries:\n    count: 3\n    delay: 1s\n    \
+                backoff: exponential\n    jitter: true\n  retry_on: [signal, oom]\n  flaky_result: fail\n  leak: fail\n";
+    let profile = Scene::new().file("near/p.yaml", text).resolve("p");
+    let (job, seconds) = (&profile.job, Duration::from_secs);
+    assert_eq!((profile.run_timeout, profile.settle_timeout), (Some(seconds(7200)), seconds(3)));
+    assert_eq!(profile.groups.get("gpu"), Some(&2));
+    assert_eq!((job.slow_after, job.idle_timeout), (None, Some(seconds(300))));
+    let look = OnTimeout { command: ["gdb", "-p", "{pid}"].map(str::to_owned).into(), limit: seconds(10) };
+    assert_eq!(job.on_timeout, Some(look));
+    assert_eq!((job.retry.count, job.retry.delay, job.retry.backoff), (3, seconds(1), Backoff::Exponential));
+    let on = RetryOn { fail: false, timeout: false, signal: true, oom: true, leak: false };
+    assert_eq!((job.retry.jitter, job.retry.on), (true, on));
+    assert_eq!((job.flaky_result, job.leak), (FlakyResult::Fail, LeakPolicy::Fail));
+    assert_eq!(profile.origins["job.retries"].line, 8);
+}
+
+#[test]
+fn of_each_setting_the_first_rule_that_fits_decides() {
+    let scene = Scene::new().file(
+        "near/p.yaml",
+        "job: {timeout: 1min, pids_max: 9}\nrules:\n\
+         - {match: './slow*', timeout: 2min}\n\
+         - {match: '*', timeout: 3min, memory: 1G, weight: 2, restartable: false}\n\
+         - {match: ['./x', '/sl.w/'], timeout: 4min, pids_max: 7, weight: 5}\n",
+    );
+    let slow = scene.ruled("./slow 1");
+    assert_eq!(slow.settings.timeout, Some(Duration::from_secs(120)), "the first");
+    assert_eq!(slow.settings.limits.pids_max, Some(7), "the first that sets it is the last");
+    assert_eq!((slow.memory, slow.weight, slow.restartable), (Some(Bytes::gib(1)), 2, Some(false)));
+    let other = scene.ruled("./other");
+    assert_eq!(other.settings.timeout, Some(Duration::from_secs(180)));
+    assert_eq!(other.settings.limits.pids_max, Some(9), "no rule: the profile");
+}
+
+#[test]
+fn a_rule_may_lift_what_the_profile_sets() {
+    let scene = Scene::new().file(
+        "near/p.yaml",
+        "job: {timeout: 1min, retries: 2, on_timeout: ps}\nrules: [{match: x, timeout: none, retries: 0, on_timeout: none}]\n",
+    );
+    let settings = scene.ruled("x").settings;
+    assert_eq!((settings.timeout, settings.retry.count, settings.on_timeout), (None, 0, None));
+    assert_eq!(scene.ruled("y").settings.retry.count, 2);
+}
+
+#[test]
+fn variables_and_groups_of_all_rules_that_fit_are_joined() {
+    let scene = Scene::new().file(
+        "near/p.yaml",
+        "groups: {a: 1, b: 1, c: 1}\nrules:\n\
+         - {match: 'x*', groups: [b], env: {A: near, B: 1.10}}\n\
+         - {match: 'y*', groups: [c], env: {C: no}}\n\
+         - {match: '*', groups: [a, b], env: {A: far, D: ''}}\n",
+    );
+    let ruled = scene.ruled("x1");
+    assert_eq!(ruled.groups, ["a", "b"]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(ruled.environment, [pair("A", "near"), pair("B", "1.10"), pair("D", "")]);
+}
+
+#[test]
+fn rules_of_nearer_files_come_first_and_the_projects_before_all() {
+    let scene = Scene::new()
+        .file("sandtest.yaml", "groups: {gpu: 3}\nrules: [{match: x, grace: 1s}]\n")
+        .file("near/p.yaml", "extends: q\nrules: [{match: x, grace: 2s, timeout: 2s}]\n")
+        .file("far/q.yaml", "groups: {gpu: 1, db: 1}\nrules: [{match: x, grace: 3s, timeout: 3s, leak: fail, groups: [gpu]}]\n");
+    let settings = scene.ruled("x").settings;
+    assert_eq!((settings.grace, settings.timeout), (Duration::from_secs(1), Some(Duration::from_secs(2))));
+    assert_eq!(settings.leak, LeakPolicy::Fail);
+    let profile = scene.resolve("p");
+    assert_eq!((profile.groups["gpu"], profile.groups["db"]), (3, 1));
+    assert!(profile.origins["groups.gpu"].to_string().ends_with("sandtest.yaml:1"));
+    assert!(profile.origins["groups.db"].to_string().ends_with("far/q.yaml:1"));
+    assert_eq!(profile.job.grace, Duration::from_secs(2), "a rule is for the jobs that it fits");
+}
+
+#[test]
+fn limits_of_a_rule_are_measured_as_those_of_the_profile() {
+    let scene = Scene::new().file(
+        "near/p.yaml",
+        "budget: {memory_max: 8G, reserve: 0, pids_max: 50}\nrules:\n\
+         - {match: '*', memory_high: 50%}\n\
+         - {match: '*', memory_max: 25%, pids_max: 100, cpu_max: 50%, memory_swap_max: max}\n",
+    );
+    let limits = scene.ruled("x").settings.limits;
+    assert_eq!((limits.memory_max, limits.memory_high), (Some(Bytes::gib(2)), Some(Bytes::gib(1))));
+    assert_eq!((limits.pids_max, limits.memory_swap_max), (Some(50), None), "at most the budget's");
+    assert_eq!(limits.cpu_max.map(|cpus| cpus.to_string()), Some("0.5".into()));
+}
+
+#[test]
+fn the_command_line_beats_every_rule() {
+    let scene = Scene::new().file("near/p.yaml", "rules: [{match: x, timeout: 5s, retries: 4}]\n");
+    let mut loaded = load("p", &scene.places).unwrap();
+    loaded.options.timeout = Some(Timeout::None);
+    let settings = rules(&loaded, &host(16, 8)).unwrap().of("x").settings;
+    assert_eq!((settings.timeout, settings.retry.count), (None, 4));
+}
+
+#[test]
+fn a_rule_that_fits_no_job_is_told_unless_it_is_everyones() {
+    let scene = Scene::new()
+        .file("sandtest.yaml", "rules:\n  - match: [\"a*\", /b/]\n    weight: 2\n")
+        .file("near/p.yaml", "rules:\n  - {match: x, weight: 2}\n\n  - {match: y, weight: 2}\n");
+    let loaded = load("p", &scene.places).unwrap();
+    let rules = rules(&loaded, &host(16, 8)).unwrap();
+    let unmatched = |names: &[&str]| -> Vec<String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let shown = rules.unmatched(&names);
+        shown
+            .map(|rule| {
+                format!("{}:{} {}", rule.at.file.rsplit('/').next().unwrap(), rule.at.line, rule.patterns)
+            })
+            .collect()
+    };
+    assert_eq!(unmatched(&["x", "z"]), ["sandtest.yaml:2 \"a*\", \"/b/\"", "p.yaml:4 \"y\""]);
+    assert_eq!(unmatched(&["x", "y", "a b"]), [""; 0]);
+}
+
+#[test]
+fn a_mistake_in_a_rule_is_shown_at_its_place() {
+    insta::assert_snapshot!(refusal("rules:\n  - match: x\n    tiemout: 2s\n"), @r#"
+    near/p.yaml:3:5: unknown key "tiemout" in `rules`; did you mean "timeout"?
+      3 |     tiemout: 2s
+        |     ^
+      expected one of: match, memory, memory_max, memory_high, memory_swap_max, pids_max, cpu_max, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, env, restartable, weight, groups
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - {timeout: 2s}\n"), @r#"
+    near/p.yaml:2:5: rules[0]: the rule does not say which jobs it is for; expected `match:`, such as `match: "*slow*"`
+      2 |   - {timeout: 2s}
+        |     ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - timeout: 2s\n  - {match: x}\n").lines().next().unwrap(), @r#"near/p.yaml:2:5: rules[0]: the rule does not say which jobs it is for; expected `match:`, such as `match: "*slow*"`"#);
+    insta::assert_snapshot!(refusal("rules:\n  - {match: y, weight: 2}\n  - {match: x}\n"), @r#"
+    near/p.yaml:3:5: rules[1]: the rule for "x" sets nothing; expected at least one key beside `match:`, such as `timeout: 10min`
+      3 |   - {match: x}
+        |     ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n  - match: [a, /x(/]\n    weight: 2\n"), @r#"
+    near/p.yaml:2:16: rules[0].match[1]: "/x(/" is no regular expression: unclosed group; expected a pattern such as "*slow*", where * is any text and ? one character, or a regular expression between slashes
+      2 |   - match: [a, /x(/]
+        |                ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, weight: 0}]\n"), @r#"
+    near/p.yaml:1:28: rules[0].weight: "0" is not a weight; expected how many jobs it counts for, at least 1
+      1 | rules: [{match: x, weight: 0}]
+        |                            ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: *slow*, weight: 2}]\n"), @r#"
+    near/p.yaml:1:22: did not find expected alphabetic or numeric character, while scanning an alias at line 1 column 17; expected quotes around a text that begins with *
+      1 | rules: [{match: *slow*, weight: 2}]
+        |                      ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  env: {SANDTEST_SLOT: 1}\n"), @r#"
+    near/p.yaml:3:9: rules[0].env: "SANDTEST_SLOT" is set by sandtest itself; expected a name that does not begin with SANDTEST_
+      3 |   env: {SANDTEST_SLOT: 1}
+        |         ^
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  retries: {count: 2, dealy: 1s}\n"), @r#"
+    near/p.yaml:3:23: unknown key "dealy" in `retries`; did you mean "delay"?
+      3 |   retries: {count: 2, dealy: 1s}
+        |                       ^
+      expected one of: count, delay, backoff, jitter, max_delay
+    "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  timeout: 0s\n"), @r#"
+    near/p.yaml:3:12: rules[0].timeout: "0s" leaves no time to run; expected a duration with its unit such as 90s, 10min or 1h 30min, or none
+      3 |   timeout: 0s
+        |            ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: {match: x}\n"), @r#"
+    near/p.yaml:1:8: rules: invalid type: map, expected a sequence
+      1 | rules: {match: x}
+        |        ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, grace: 1s, grace: 2s}]\n"), @r#"
+    near/p.yaml:1:31: "grace" is set a second time; expected each key once
+      1 | rules: [{match: x, grace: 1s, grace: 2s}]
+        |                               ^
+    "#);
+}
+
+#[test]
+fn a_mistake_in_the_groups_is_shown_at_its_place() {
+    insta::assert_snapshot!(refusal("groups:\n  gpu: 0\n"), @r#"
+    near/p.yaml:2:8: groups.gpu: a job that takes one of 0 would wait for ever; expected how many jobs may have one at once, such as 1
+      2 |   gpu: 0
+        |        ^
+    "#);
+    insta::assert_snapshot!(refusal("groups:\n  g p u: 1\n"), @r#"
+    near/p.yaml:2:3: groups: "g p u" is not the name of a group; expected a group's name of letters, digits, - and _, such as gpu-slot
+      2 |   g p u: 1
+        |   ^
+    "#);
+    insta::assert_snapshot!(refusal("groups:\n  gpu-slot: 1\n  a: 1\n  GPU_slot: 1\n"), @r#"
+    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT in a job's environment; expected names that differ there
+      4 |   GPU_slot: 1
+        |             ^
+    "#);
+    insta::assert_snapshot!(refusal("groups: {database: 1}\nrules:\n- match: x\n  groups:\n  - database\n  - databse\n"), @r#"
+    near/p.yaml:6:5: there is no group "databse"; did you mean "database"?
+      6 |   - databse
+        |     ^
+      declared under `groups:`: database
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [gpu]}]\n"), @r#"
+    near/p.yaml:1:29: there is no group "gpu"
+      1 | rules: [{match: x, groups: [gpu]}]
+        |                             ^
+      no group is declared; expected it under `groups:`, such as `groups: {gpu: 1}`
+    "#);
+    // Of files that were written apart.
+    let scene =
+        Scene::new().file("sandtest.yaml", "groups: {a-b: 1}\n").file("near/p.yaml", "groups:\n  a_b: 1\n");
+    assert!(
+        scene.refusal("p").starts_with("near/p.yaml:2:8: the groups \"a-b\" and \"a_b\" are both"),
+        "{}",
+        scene.refusal("p")
+    );
+}
+
+#[test]
+fn a_mistake_in_the_projects_file_is_shown_at_its_place() {
+    let refusal = |text: &str| Scene::new().file("sandtest.yaml", text).refusal("native");
+    insta::assert_snapshot!(refusal("groups: {a: 1}\nruls: []\n"), @r#"
+    sandtest.yaml:2:1: unknown key "ruls" in `sandtest.yaml`; did you mean "rules"?
+      2 | ruls: []
+        | ^
+      expected one of: groups, rules
+    "#);
+    insta::assert_snapshot!(refusal("job: {grace: 2s}\n"), @r#"
+    sandtest.yaml:1:1: unknown key "job" in `sandtest.yaml`
+      1 | job: {grace: 2s}
+        | ^
+      expected one of: groups, rules
+    "#);
+    insta::assert_snapshot!(refusal("# nothing\n"), @r#"
+    sandtest.yaml:1:1: the file is empty; expected at least one key, such as `rules: []`
+      1 | # nothing
+        | ^
+    "#);
+    insta::assert_snapshot!(refusal("rules: [{match: x, groups: [b]}]\ngroups: {a: 1}\n"), @r#"
+    sandtest.yaml:1:29: there is no group "b"; did you mean "a"?
+      1 | rules: [{match: x, groups: [b]}]
+        |                             ^
+      declared under `groups:`: a
+    "#);
+}
+
+#[test]
+fn times_that_mean_nothing_are_refused() {
+    for (text, place, part) in [
+        ("run_timeout: 0s\n", "1:14", "leaves no time"),
+        ("settle_timeout: 0s\n", "1:17", "is no time at all"),
+        ("settle_timeout: none\n", "1:17", "is not a duration"),
+        ("job: {slow_after: 0s}\n", "1:19", "leaves no time"),
+        ("job: {idle_timeout: 400days}\n", "1:21", "more than a year"),
+        ("job: {idle_timeout: -5s}\n", "1:21", "is not a duration"),
+        ("job:\n  on_timeout: {command: ps, limit: 0s}\n", "2:36", "is no time at all"),
+        ("job:\n  on_timeout: \"ps 'x\"\n", "2:15", "a quote is not closed"),
+        ("job: {retries: -1}\n", "1:16", "is not a number of retries"),
+        ("job: {retries: {count: 1, delay: 400days}}\n", "1:34", "more than a year"),
+        ("job: {retries: {count: 1, backoff: exponential}}\n", "1:16", "expected `delay:`"),
+        ("job: {retry_on: [fail, boredom]}\n", "1:24", "expected fail, timeout, signal, oom or leak"),
+        ("job: {flaky_result: maybe}\n", "1:21", "expected pass or fail"),
+        ("job: {leak: ignore}\n", "1:13", "expected warn or fail"),
+    ] {
+        let message = refusal(text);
+        assert!(
+            message.starts_with(&format!("near/p.yaml:{place}: ")) && message.contains(part),
+            "{text}: {message}"
+        );
+    }
+}
+
 // How mistakes are told.
 
 #[test]
@@ -255,19 +555,19 @@ fn an_unknown_key_names_the_nearest() {
     near/p.yaml:3:3: unknown key "memroy_max" in `job`; did you mean "memory_max"?
       3 |   memroy_max: 2GiB
         |   ^
-      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, no_new_privs, capabilities
     "#);
     insta::assert_snapshot!(refusal("job: {grace: 2s}\nbugdet:\n  memory_max: 1\n"), @r#"
     near/p.yaml:2:1: unknown key "bugdet"; did you mean "budget"?
       2 | bugdet:
         | ^
-      expected one of: name, extends, budget, job, jobs, pressure, protect
+      expected one of: name, extends, budget, job, jobs, pressure, protect, run_timeout, settle_timeout, groups, rules
     "#);
     insta::assert_snapshot!(refusal("job:\n  limits: {}\n"), @r#"
     near/p.yaml:2:3: unknown key "limits" in `job`
       2 |   limits: {}
         |   ^
-      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, grace, no_new_privs, capabilities
+      expected one of: memory_max, memory_high, memory_swap_max, pids_max, cpu_max, nofile, oom_score_adj, timeout, slow_after, idle_timeout, on_timeout, grace, retries, retry_on, flaky_result, leak, no_new_privs, capabilities
     "#);
 }
 
@@ -391,7 +691,7 @@ fn what_is_no_yaml_is_shown_at_its_place() {
         | ^
     "#);
     insta::assert_snapshot!(refusal("job: *nowhere\n"), @r#"
-    near/p.yaml:1:6: unknown anchor
+    near/p.yaml:1:6: unknown anchor; expected quotes around a text that begins with *
       1 | job: *nowhere
         |      ^
     "#);
@@ -449,6 +749,12 @@ fn a_file_that_is_made_to_hurt_is_refused_quickly() {
         format!("protect: {}", "{a: ".repeat(15_000)),
         format!("protect:\n{}", "- ".repeat(30_000)),
         format!("job: {{grace: {}s}}", "9".repeat(60_000)),
+        format!("rules:\n{}", "- {match: /((a{90}){90}){90}/, weight: 1}\n".repeat(1500)),
+        format!(
+            "groups: {{b: 1}}\nrules:\n{}- {{match: a, groups: [a]}}\n",
+            "- {match: 'a?*', weight: 1}\n".repeat(2000)
+        ),
+        format!("rules:\n- match: \"{}\"\n", "*a".repeat(30_000)),
         format!("protect:\n  a0: &a0 x\n{}", bomb.replace("a", "  a")),
         format!("x{}: 1\n", "y".repeat(60_000)),
     ] {
@@ -512,7 +818,15 @@ proptest! {
     }
 }
 
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 38] = [
+    "rules",
+    "- match: ",
+    "\n  ",
+    "weight",
+    "/(/",
+    "groups",
+    "retries",
+    "on_timeout",
     "job",
     "budget",
     "memory_max",
@@ -547,7 +861,13 @@ const WORDS: [&str; 30] = [
 
 fn try_text(text: &str) {
     let scene = Scene::new().file("near/p.yaml", text);
-    if let Err(error) = load("p", &scene.places) {
+    let loaded = load("p", &scene.places).and_then(|loaded| rules(&loaded, &host(16, 8)));
+    match loaded {
+        Ok(rules) => drop((rules.of("job"), rules.shown())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let scene = Scene::new().file("sandtest.yaml", text);
+    if let Err(error) = load("native", &scene.places) {
         assert!(!error.to_string().is_empty());
     }
 }

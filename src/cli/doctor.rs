@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::exit_code::{OK, OWN_FAILURE};
-use super::settings::choose;
+use super::settings::{Chosen, choose};
 use crate::host::HostView;
 use crate::host::doctor::ceilings::{Ceiling, Resource};
 use crate::host::doctor::controllers::Reach;
@@ -50,7 +50,7 @@ pub fn run(args: &DoctorArgs) -> u8 {
 }
 
 fn report() -> Result<Report, String> {
-    let (profile, detection) =
+    let Chosen { profile, detection, .. } =
         choose("auto", &HostView::capture(), &SearchPlaces::here()).map_err(|e| e.to_string())?;
     let environment = detection.map_or_else(
         || Environment { name: profile.name.clone(), evidence: String::new() },

@@ -17,6 +17,9 @@ use crate::kernel::process;
 use crate::model::event::Event;
 use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
+use crate::profile::Rules;
+use crate::profile::ending::{Flaky, Leak, Retries};
+use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
 use crate::report::inquest::DiagnosisFiles;
@@ -30,6 +33,9 @@ use crate::source::{self, Draft};
 
 /// A list of jobs larger than this is a mistake.
 const LARGEST_LIST: u64 = 64 << 20;
+
+/// So many rules that are for none of the jobs are told of one by one.
+const MOST_WARNINGS: usize = 10;
 
 /// And so are more shards than this.
 const MOST_SHARDS: u32 = 100_000;
@@ -83,6 +89,24 @@ pub struct ExecArgs {
     /// Time between the stop signal and the kill
     #[arg(long, value_name = "TIME", value_parser = option::<Grace>, help_heading = "When it ends")]
     grace: Option<Grace>,
+    /// Time for the whole run; `none` for no end
+    #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
+    run_timeout: Option<Timeout>,
+    /// Time in which a job may use no processor and write nothing; `none` for no end
+    #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
+    idle_timeout: Option<Timeout>,
+    /// Tell of a job that takes longer than this, such as 30s; `none` for never
+    #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
+    slow_after: Option<Timeout>,
+    /// Try a job that failed up to N times more, at once
+    #[arg(long, value_name = "N", value_parser = option::<Retries>, help_heading = "When it ends")]
+    retries: Option<Retries>,
+    /// What a job that failed and then passed counts as: pass or fail
+    #[arg(long, value_name = "RESULT", value_parser = option::<Flaky>, help_heading = "When it ends")]
+    flaky_result: Option<Flaky>,
+    /// What is made of things that a job leaves behind: warn or fail
+    #[arg(long, value_name = "WHAT", value_parser = option::<Leak>, help_heading = "When it ends")]
+    leak: Option<Leak>,
 
     /// Write all that the governor sees and decides to FILE, for sandtest replay
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
@@ -153,6 +177,12 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let nofile = process::raise_nofile();
     profile.job.nofile = profile.job.nofile.or(nofile);
     let pass_through = args.jobs_from.is_none() && args.shards.is_none();
+    let names = source::names::names(&drafts);
+    // A command on its own is rarely meant by all rules, and its standard error is its own.
+    if !pass_through {
+        warn_of_unmatched(&settings.rules, &names);
+    }
+    let jobs = jobs(drafts, names, &settings.rules, &profile);
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
         reporters.add(JsonReporter::new(create(path)?), Some(path));
@@ -172,7 +202,8 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
 
     // Forked here: everything before this line runs on one thread, and so does the fork.
     let mut guardian = Guardian::fork().map_err(Failure::new)?;
-    let place = match place(args, &id, &profile, &mut guardian, &mut record) {
+    let limits = (&profile.budget, &smallest(&jobs));
+    let place = match place(args, &id, limits, &mut guardian, &mut record) {
         Ok(place) => place,
         Err(failure) => {
             guardian.dismiss();
@@ -184,9 +215,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let governed = args.governor == Governing::On && args.isolation != Mode::Off;
     let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
     let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
-    let count = drafts.len();
+    let count = jobs.len();
     let plan = Plan {
-        jobs: jobs(drafts, &profile),
+        jobs,
         parallel: most.min(count).max(1),
         outlook: governed.then(|| Outlook {
             memory: settings.visible.visible_memory,
@@ -284,34 +315,68 @@ fn read_list(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn jobs(drafts: Vec<Draft>, profile: &Profile) -> Vec<Job> {
-    let (names, kin) = (source::names::names(&drafts), source::kin::kin(&drafts));
+/// The drafts with what their names' rules, their own lines and the profile say of them.
+fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile) -> Vec<Job> {
+    let kin = source::kin::kin(&drafts);
     let numbered = drafts.into_iter().zip(names).zip(kin).zip(0..);
     numbered
-        .map(|(((draft, name), kin), number)| Job {
-            id: JobId(number),
-            name,
-            command: draft.command,
-            shard: draft.shard,
-            settings: JobSettings { limits: limits(draft.memory, profile), ..profile.job.clone() },
-            environment: Vec::new(),
-            weight: 1,
-            groups: Vec::new(),
-            kin,
-            memory: draft.memory,
-            restartable: draft.restartable,
+        .map(|(((draft, name), kin), number)| {
+            let ruled = rules.of(&name);
+            let memory = draft.memory.or(ruled.memory);
+            let limits = limits(memory, ruled.settings.limits, profile.budget.memory_max);
+            Job {
+                id: JobId(number),
+                name,
+                command: draft.command,
+                shard: draft.shard,
+                settings: JobSettings { limits, nofile: profile.job.nofile, ..ruled.settings },
+                environment: ruled.environment,
+                weight: ruled.weight,
+                groups: ruled.groups,
+                kin,
+                memory,
+                restartable: draft.restartable.or(ruled.restartable).unwrap_or(true),
+            }
         })
         .collect()
 }
 
 /// A job that was said to need more than its limit may have that: it is what it needs, and no mistake of its own.
-fn limits(declared: Option<Bytes>, profile: &Profile) -> Limits {
-    let limits = profile.job.limits;
+fn limits(declared: Option<Bytes>, limits: Limits, budget: Option<Bytes>) -> Limits {
     let needed = declared.map(|bytes| Bytes(bytes.0.saturating_add(bytes.0 / 4)));
-    let most = |bytes: Bytes| profile.budget.memory_max.map_or(bytes, |budget| bytes.min(budget));
+    let most = |bytes: Bytes| budget.map_or(bytes, |budget| bytes.min(budget));
     Limits {
         memory_max: limits.memory_max.map(|max| needed.map_or(max, |needed| most(max.max(needed)))),
         ..limits
+    }
+}
+
+/// The smallest of each limit: what none of the jobs has, nobody needs to hold.
+fn smallest(jobs: &[Job]) -> Limits {
+    fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        one.into_iter().chain(other).min()
+    }
+    jobs.iter().map(|job| job.settings.limits).fold(Limits::default(), |all, one| Limits {
+        memory_max: least(all.memory_max, one.memory_max),
+        memory_high: least(all.memory_high, one.memory_high),
+        memory_swap_max: least(all.memory_swap_max, one.memory_swap_max),
+        pids_max: least(all.pids_max, one.pids_max),
+        cpu_max: least(all.cpu_max, one.cpu_max),
+    })
+}
+
+/// Tells of rules that are for none of these jobs: a slip in a pattern is silent otherwise.
+fn warn_of_unmatched(rules: &Rules, names: &[String]) {
+    let mut unmatched = rules.unmatched(names);
+    let of_all =
+        if let [_] = names { "not the one job".into() } else { format!("none of the {} jobs", names.len()) };
+    for rule in unmatched.by_ref().take(MOST_WARNINGS) {
+        let at = format!("{}:{}", rule.at.file.trim_start_matches("./"), rule.at.line);
+        tell(&format!("warning: {at}: the rule {} matches {of_all}", rule.patterns));
+    }
+    let more = unmatched.count();
+    if more > 0 {
+        tell(&format!("warning: {more} more rules match {of_all}"));
     }
 }
 
@@ -319,11 +384,20 @@ fn overrides(args: &ExecArgs) -> Overrides {
     Overrides {
         reserve: args.reserve,
         stall: args.max_pressure,
-        memory_max: args.memory,
-        pids_max: args.pids,
-        cpu_max: args.cpus,
-        timeout: args.timeout,
-        grace: args.grace,
+        run_timeout: args.run_timeout,
+        job: JobSection {
+            memory_max: args.memory,
+            pids_max: args.pids,
+            cpu_max: args.cpus,
+            timeout: args.timeout,
+            slow_after: args.slow_after,
+            idle_timeout: args.idle_timeout,
+            grace: args.grace,
+            retries: args.retries,
+            flaky_result: args.flaky_result,
+            leak: args.leak,
+            ..JobSection::default()
+        },
     }
 }
 
@@ -331,7 +405,7 @@ fn overrides(args: &ExecArgs) -> Overrides {
 fn place(
     args: &ExecArgs,
     id: &crate::model::RunId,
-    profile: &Profile,
+    (budget, job): (&Limits, &Limits),
     guardian: &mut Guardian,
     record: &mut Record,
 ) -> Result<Place, Failure> {
@@ -344,13 +418,7 @@ fn place(
         record.note_groups(groups).map_err(|error| error.to_string())?;
         guardian.charge(id, groups).map_err(|error| error.to_string())
     };
-    let mut request = Request {
-        id,
-        budget: &profile.budget,
-        job: &profile.job.limits,
-        guardian: pid,
-        announce: &mut announce,
-    };
+    let mut request = Request { id, budget, job, guardian: pid, announce: &mut announce };
     Ok(isolation::establish(&mut request))
 }
 

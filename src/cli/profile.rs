@@ -2,15 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::Duration;
 
 use clap::Subcommand;
+use humantime::format_duration;
 
 use super::exit_code::OWN_FAILURE;
-use super::settings::choose;
+use super::settings::{Chosen, choose};
 use crate::host::{Detection, HostView, detect};
-use crate::model::profile::Origin;
+use crate::model::profile::{OnTimeout, Origin};
+use crate::model::retry::{Backoff, FlakyResult, LeakPolicy, Retry, RetryOn};
 use crate::model::{Limits, Profile};
-use crate::profile::{SearchPlaces, list};
+use crate::profile::project::is_project;
+use crate::profile::{ProfileError, Rules, SearchPlaces, list};
 
 /// What to do with profiles.
 #[derive(Debug, Clone, Subcommand)]
@@ -25,9 +29,9 @@ pub enum ProfileCommand {
         #[arg(long)]
         resolved: bool,
     },
-    /// Say whether a file is a profile
+    /// Say whether a file is a profile, or a project's file, and right
     Check {
-        /// The file, or the name of a profile
+        /// The file, a project's sandtest.yaml, or the name of a profile
         file: String,
     },
 }
@@ -38,13 +42,13 @@ pub fn run(command: &ProfileCommand) -> u8 {
     let text = match command {
         ProfileCommand::List => Ok(listed(&places, &detect(&view))),
         ProfileCommand::Show { name, resolved: true } => {
-            choose(name, &view, &places).map(|(profile, detection)| resolved(&profile, detection.as_ref()))
+            choose(name, &view, &places).map(|chosen| resolved(&chosen))
         }
         ProfileCommand::Show { name, resolved: false } => {
             let name = if name == "auto" { detect(&view).profile } else { name };
             places.find(name).map(|source| format!("# {}\n{}", source.label, source.text))
         }
-        ProfileCommand::Check { file } => choose(file, &view, &places).map(|_| format!("{file}: ok\n")),
+        ProfileCommand::Check { file } => check(file, &view, places).map(|_| format!("{file}: ok\n")),
     };
     // A reader that has gone away, such as `head`, is no failure of ours.
     match text {
@@ -57,6 +61,16 @@ pub fn run(command: &ProfileCommand) -> u8 {
             OWN_FAILURE
         }
     }
+}
+
+/// A project's file is checked beside the profile that it would meet here.
+fn check(file: &str, view: &HostView, places: SearchPlaces) -> Result<Chosen, ProfileError> {
+    if !is_project(file) {
+        return choose(file, view, &places);
+    }
+    // Absent is fine where nobody asked for it.
+    std::fs::metadata(file).map_err(|source| ProfileError::Read { path: file.into(), source })?;
+    choose("auto", view, &SearchPlaces { project: Some(file.into()), ..places })
 }
 
 fn listed(places: &SearchPlaces, detection: &Detection) -> String {
@@ -80,9 +94,10 @@ fn layers(detection: &Detection) -> String {
 }
 
 /// The profile as YAML, each value with its origin.
-fn resolved(profile: &Profile, detection: Option<&Detection>) -> String {
+fn resolved(chosen: &Chosen) -> String {
+    let profile = &chosen.profile;
     let mut page = Page { text: String::new(), profile };
-    if let Some(found) = detection {
+    if let Some(found) = &chosen.detection {
         page.text = format!("# for {}: {}\n", layers(found), found.evidence.join("; "));
     }
     let (job, pressure) = (&profile.job, &profile.pressure);
@@ -91,11 +106,15 @@ fn resolved(profile: &Profile, detection: Option<&Detection>) -> String {
     let job_lines = [
         ("nofile", job.nofile.map_or("inherit".to_owned(), |count| count.to_string())),
         ("oom_score_adj", job.oom_score_adj.to_string()),
-        (
-            "timeout",
-            job.timeout.map_or("none".to_owned(), |time| humantime::format_duration(time).to_string()),
-        ),
-        ("grace", humantime::format_duration(job.grace).to_string()),
+        ("timeout", or_none(job.timeout)),
+        ("slow_after", or_none(job.slow_after)),
+        ("idle_timeout", or_none(job.idle_timeout)),
+        ("on_timeout", job.on_timeout.as_ref().map_or("none".to_owned(), look)),
+        ("grace", format_duration(job.grace).to_string()),
+        ("retries", retries(&job.retry)),
+        ("retry_on", format!("[{}]", causes(&job.retry.on).join(", "))),
+        ("flaky_result", if job.flaky_result == FlakyResult::Pass { "pass" } else { "fail" }.to_owned()),
+        ("leak", if job.leak == LeakPolicy::Warn { "warn" } else { "fail" }.to_owned()),
         ("no_new_privs", job.no_new_privs.to_string()),
         ("capabilities", if job.drop_capabilities { "drop" } else { "keep" }.to_owned()),
     ];
@@ -109,7 +128,49 @@ fn resolved(profile: &Profile, detection: Option<&Detection>) -> String {
     }
     page.line("pressure", "stall", format!("{}%", pressure.stall));
     page.line("", "protect", format!("[{}]", profile.protect.join(", ")));
+    page.line("", "run_timeout", or_none(profile.run_timeout));
+    page.line("", "settle_timeout", format_duration(profile.settle_timeout).to_string());
+    if !profile.groups.is_empty() {
+        page.heading("groups");
+    }
+    for (name, count) in &profile.groups {
+        page.line("groups", name, count.to_string());
+    }
+    page.rules(&chosen.rules);
     page.text
+}
+
+fn or_none(time: Option<Duration>) -> String {
+    time.map_or("none".to_owned(), |time| format_duration(time).to_string())
+}
+
+/// `{command: "gdb -p '{pid}'", limit: 10s}`
+fn look(look: &OnTimeout) -> String {
+    let command = serde_json::Value::from(shell_words::join(&look.command));
+    format!("{{command: {command}, limit: {}}}", format_duration(look.limit))
+}
+
+fn retries(retry: &Retry) -> String {
+    if *retry == (Retry { count: retry.count, on: retry.on, ..Retry::NEVER }) {
+        return retry.count.to_string();
+    }
+    let backoff = if retry.backoff == Backoff::Fixed { "fixed" } else { "exponential" };
+    let (delay, max_delay) = (format_duration(retry.delay), format_duration(retry.max_delay));
+    let (count, jitter) = (retry.count, retry.jitter);
+    format!(
+        "{{count: {count}, delay: {delay}, backoff: {backoff}, jitter: {jitter}, max_delay: {max_delay}}}"
+    )
+}
+
+fn causes(on: &RetryOn) -> Vec<&'static str> {
+    let all = [
+        (on.fail, "fail"),
+        (on.timeout, "timeout"),
+        (on.signal, "signal"),
+        (on.oom, "oom"),
+        (on.leak, "leak"),
+    ];
+    all.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect()
 }
 
 struct Page<'a> {
@@ -131,6 +192,25 @@ impl Page<'_> {
         self.line(section, "cpu_max", or_max(limits.cpu_max));
         for (key, value) in others {
             self.line(section, key, value.clone());
+        }
+    }
+
+    /// In the order in which they are asked, each with its place.
+    fn rules(&mut self, rules: &Rules) {
+        let shown = rules.shown();
+        if !shown.is_empty() {
+            self.heading("rules");
+        }
+        for rule in shown {
+            for (number, (key, value)) in rule.pairs.iter().enumerate() {
+                let _ = match number {
+                    0 => {
+                        let pair = format!("  - {key}: {value}");
+                        writeln!(self.text, "{pair:32}  # {}:{}", rule.at.file, rule.at.line)
+                    }
+                    _ => writeln!(self.text, "    {key}: {value}"),
+                };
+            }
         }
     }
 
@@ -173,10 +253,10 @@ mod tests {
 
     #[test]
     fn auto_is_the_profile_of_the_environment_with_its_evidence() {
-        let (profile, detection) = choose("auto", &wsl2(), &SearchPlaces::default()).unwrap();
-        assert_eq!(profile.name, "wsl2");
-        assert_eq!(profile.jobs.max, 6, "half of 12 CPUs");
-        let text = resolved(&profile, detection.as_ref());
+        let chosen = choose("auto", &wsl2(), &SearchPlaces::default()).unwrap();
+        assert_eq!(chosen.profile.name, "wsl2");
+        assert_eq!(chosen.profile.jobs.max, 6, "half of 12 CPUs");
+        let text = resolved(&chosen);
         let first = text.lines().next().unwrap();
         assert_eq!(first, "# for WSL2: /proc/sys/kernel/osrelease says 6.6.87.2-microsoft-standard-WSL2");
         assert!(text.contains("  memory_max: 9.6 GiB             # built-in wsl2.yaml:7: 60%\n"), "{text}");
@@ -186,17 +266,71 @@ mod tests {
     fn what_is_shown_resolved_is_a_profile_again() {
         let folder = tempfile::tempdir().unwrap();
         for (name, _) in BUILT_IN {
-            let (profile, _) = choose(name, &wsl2(), &SearchPlaces::default()).unwrap();
+            let chosen = choose(name, &wsl2(), &SearchPlaces::default()).unwrap();
             let path = folder.path().join(format!("{name}.yaml"));
-            std::fs::write(&path, resolved(&profile, None)).unwrap();
-            let (again, _) = choose(path.to_str().unwrap(), &wsl2(), &SearchPlaces::default()).unwrap();
-            assert_eq!(again.job.limits.pids_max, profile.job.limits.pids_max, "{name}");
-            assert_eq!(
-                (again.jobs.max, again.job.timeout),
-                (profile.jobs.max, profile.job.timeout),
-                "{name}"
-            );
+            std::fs::write(&path, resolved(&chosen)).unwrap();
+            let again = choose(path.to_str().unwrap(), &wsl2(), &SearchPlaces::default()).unwrap().profile;
+            assert_eq!(again.job.limits.pids_max, chosen.profile.job.limits.pids_max, "{name}");
+            assert_eq!(again.jobs.max, chosen.profile.jobs.max, "{name}");
+            assert_eq!((again.job.timeout, again.run_timeout), (chosen.profile.job.timeout, None), "{name}");
         }
+    }
+
+    const EVERYTHING: &str = "run_timeout: 2h
+groups: {gpu: 2}
+job:
+  on_timeout: {command: gdb -p {pid} -ex 'bt full', limit: 5s}
+  retries: {count: 2, delay: 1s, backoff: exponential}
+  retry_on: [fail, oom]
+  leak: fail
+rules:
+  - {match: ['*a b*', '/^x$/'], env: {V: 1.10}, groups: [gpu]}
+";
+
+    #[test]
+    fn rules_and_groups_are_shown_with_their_places_and_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.yaml");
+        std::fs::write(&path, EVERYTHING).unwrap();
+        let project = folder.path().join("sandtest.yaml");
+        std::fs::write(&project, "rules:\n  - match: \"near*\"\n    weight: 3\n").unwrap();
+        let places = SearchPlaces { project: Some(project.clone()), ..SearchPlaces::default() };
+        let chosen = choose(path.to_str().unwrap(), &wsl2(), &places).unwrap();
+        let text = resolved(&chosen).replace(folder.path().to_str().unwrap(), "");
+        let shown = &text[text.find("run_timeout").unwrap()..];
+        insta::assert_snapshot!(shown, @r#""#);
+        assert!(text.contains(
+            "  retries: {count: 2, delay: 1s, backoff: exponential, jitter: false, max_delay: 1m}"
+        ));
+
+        let copy = folder.path().join("copy.yaml");
+        std::fs::write(&copy, &text).unwrap();
+        let again = choose(copy.to_str().unwrap(), &wsl2(), &SearchPlaces::default()).unwrap();
+        for name in ["near", "a b", "x"] {
+            assert_eq!(again.rules.of(name), chosen.rules.of(name), "{name}");
+        }
+        assert_eq!(again.profile.groups, chosen.profile.groups);
+        assert_eq!(again.rules.of("x").environment, [("V".to_owned(), "1.10".to_owned())]);
+    }
+
+    #[test]
+    fn a_projects_file_is_checked_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sandtest.yaml");
+        let checked = || {
+            check(path.to_str().unwrap(), &wsl2(), SearchPlaces::default())
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert!(checked().unwrap_err().starts_with("read "));
+        std::fs::write(&path, "groups: {a: 1}\nrules: [{match: x, groups: [a]}]\n").unwrap();
+        assert_eq!(checked(), Ok(()));
+        std::fs::write(&path, "job: {grace: 2s}\n").unwrap();
+        assert!(
+            checked().unwrap_err().contains("sandtest.yaml:1:1: unknown key \"job\""),
+            "{checked:?}",
+            checked = checked()
+        );
     }
 
     #[test]

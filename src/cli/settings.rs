@@ -4,26 +4,21 @@ use crate::host::protect::Protected;
 use crate::host::{self, Detection, HostView};
 use crate::model::profile::Origin;
 use crate::model::{Bytes, Profile};
-use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout};
-use crate::profile::{Loaded, ProfileError, ResolvedInputs, SearchPlaces};
+use crate::profile::file::JobSection;
+use crate::profile::values::{Percent, Reserve, Timeout};
+use crate::profile::{Loaded, ProfileError, ResolvedInputs, Rules, SearchPlaces};
 
-/// What the command line says instead of the profile.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the command line says instead of the profile and its rules.
+#[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--reserve`
     pub reserve: Option<Reserve>,
     /// `--max-pressure`
     pub stall: Option<Percent>,
-    /// `--memory`
-    pub memory_max: Option<Size>,
-    /// `--pids`
-    pub pids_max: Option<Pids>,
-    /// `--cpus`
-    pub cpu_max: Option<Cpu>,
-    /// `--timeout`
-    pub timeout: Option<Timeout>,
-    /// `--grace`
-    pub grace: Option<Grace>,
+    /// `--run-timeout`
+    pub run_timeout: Option<Timeout>,
+    /// `--memory`, `--timeout` and what else is said of each job.
+    pub job: JobSection,
 }
 
 /// What a profile is resolved against, here and now.
@@ -37,17 +32,25 @@ fn inputs(view: &HostView, protected: Bytes) -> ResolvedInputs {
     }
 }
 
+/// A profile for this host, and how it came about.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The profile in force.
+    pub profile: Profile,
+    /// Its rules, the project's included.
+    pub rules: Rules,
+    /// Where we are, if that decided.
+    pub detection: Option<Detection>,
+    /// What the editor uses now.
+    pub protected: Protected,
+}
+
 /// The profile called `name` for this host. `auto` is the one for the environment, told with its evidence.
 ///
 /// # Errors
 /// [`ProfileError`] with the place of the mistake.
-pub fn choose(
-    name: &str,
-    view: &HostView,
-    places: &SearchPlaces,
-) -> Result<(Profile, Option<Detection>), ProfileError> {
-    let (profile, detection, _) = choose_over(name, &Overrides::default(), view, places)?;
-    Ok((profile, detection))
+pub fn choose(name: &str, view: &HostView, places: &SearchPlaces) -> Result<Chosen, ProfileError> {
+    choose_over(name, &Overrides::default(), view, places)
 }
 
 fn choose_over(
@@ -55,7 +58,7 @@ fn choose_over(
     overrides: &Overrides,
     view: &HostView,
     places: &SearchPlaces,
-) -> Result<(Profile, Option<Detection>, Protected), ProfileError> {
+) -> Result<Chosen, ProfileError> {
     let detection = (name == "auto").then(|| host::detect(view));
     let name = detection.as_ref().map_or(name, |detection| detection.profile);
     let mut loaded = crate::profile::load(name, places)?;
@@ -74,7 +77,8 @@ fn choose_over(
         let origin = Origin { file: "command line".into(), line: 0, text: option.into() };
         profile.origins.insert(key.into(), origin);
     }
-    Ok((profile, detection, protected))
+    let rules = crate::profile::rules(&loaded, &inputs)?;
+    Ok(Chosen { profile, rules, detection, protected })
 }
 
 /// What a run goes by.
@@ -82,6 +86,8 @@ fn choose_over(
 pub struct Settings {
     /// The profile in force.
     pub profile: Profile,
+    /// Its rules, the project's included.
+    pub rules: Rules,
     /// What the editor uses now.
     pub protected: Protected,
     /// Memory that is visible here, and logical processors.
@@ -96,9 +102,10 @@ pub struct Settings {
 /// [`ProfileError`] with the place of the mistake.
 pub fn resolve(name: &str, overrides: &Overrides) -> Result<Settings, ProfileError> {
     let view = HostView::capture();
-    let (profile, _, protected) = choose_over(name, overrides, &view, &SearchPlaces::here())?;
+    let Chosen { profile, rules, protected, .. } =
+        choose_over(name, overrides, &view, &SearchPlaces::here())?;
     let visible = inputs(&view, protected.memory);
-    Ok(Settings { profile, protected, visible, environment: host::detect(&view) })
+    Ok(Settings { profile, rules, protected, visible, environment: host::detect(&view) })
 }
 
 impl Overrides {
@@ -113,27 +120,25 @@ impl Overrides {
             loaded.settings.pressure.get_or_insert_default().stall = self.stall;
             set.push(("pressure.stall", "--max-pressure"));
         }
-        let job = loaded.settings.job.get_or_insert_default();
-        if self.memory_max.is_some() {
-            job.memory_max = self.memory_max;
-            set.push(("job.memory_max", "--memory"));
+        if self.run_timeout.is_some() {
+            loaded.settings.run_timeout = self.run_timeout;
+            set.push(("run_timeout", "--run-timeout"));
         }
-        if self.pids_max.is_some() {
-            job.pids_max = self.pids_max;
-            set.push(("job.pids_max", "--pids"));
-        }
-        if self.cpu_max.is_some() {
-            job.cpu_max = self.cpu_max;
-            set.push(("job.cpu_max", "--cpus"));
-        }
-        if self.timeout.is_some() {
-            job.timeout = self.timeout;
-            set.push(("job.timeout", "--timeout"));
-        }
-        if self.grace.is_some() {
-            job.grace = self.grace;
-            set.push(("job.grace", "--grace"));
-        }
+        let job = &self.job;
+        let said = [
+            (job.memory_max.is_some(), "job.memory_max", "--memory"),
+            (job.pids_max.is_some(), "job.pids_max", "--pids"),
+            (job.cpu_max.is_some(), "job.cpu_max", "--cpus"),
+            (job.timeout.is_some(), "job.timeout", "--timeout"),
+            (job.slow_after.is_some(), "job.slow_after", "--slow-after"),
+            (job.idle_timeout.is_some(), "job.idle_timeout", "--idle-timeout"),
+            (job.grace.is_some(), "job.grace", "--grace"),
+            (job.retries.is_some(), "job.retries", "--retries"),
+            (job.flaky_result.is_some(), "job.flaky_result", "--flaky-result"),
+            (job.leak.is_some(), "job.leak", "--leak"),
+        ];
+        set.extend(said.into_iter().filter(|(said, ..)| *said).map(|(_, key, option)| (key, option)));
+        loaded.options = job.clone();
         set
     }
 }

@@ -75,10 +75,12 @@ pub enum ProfileError {
         hint: &'static str,
     },
     /// Nothing but comments and blanks.
-    #[error("{at}: the file is empty; expected at least one key, such as `extends: native`\n{}", at.snippet())]
+    #[error("{at}: the file is empty; expected at least one key, such as `{such_as}`\n{}", at.snippet())]
     Empty {
         /// Its beginning.
         at: Box<Place>,
+        /// What might stand there.
+        such_as: &'static str,
     },
     /// A second document begins.
     #[error("{at}: a second YAML document begins here; expected one profile in one file\n{}", at.snippet())]
@@ -110,6 +112,18 @@ pub enum ProfileError {
         /// The line that has it first.
         first: Option<usize>,
     },
+    /// A rule takes a group that nobody has declared.
+    #[error("{at}: there is no group {name:?}{}\n{}\n  {}", meant(.nearest), at.snippet(), declared_groups(.declared))]
+    UnknownGroup {
+        /// Where it is named.
+        at: Box<Place>,
+        /// As written.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+        /// All groups there are.
+        declared: Vec<String>,
+    },
     /// An option of the command line that this machine can't fulfil.
     #[error("{option}: {message}")]
     Option {
@@ -138,6 +152,13 @@ fn in_section(section: &str) -> String {
 
 fn first_at(first: &Option<usize>) -> String {
     first.map(|line| format!("; line {line} has it already")).unwrap_or_default()
+}
+
+fn declared_groups(groups: &[String]) -> String {
+    if groups.is_empty() {
+        return "no group is declared; expected it under `groups:`, such as `groups: {gpu: 1}`".to_owned();
+    }
+    format!("declared under `groups:`: {}", groups.join(", "))
 }
 
 fn available(found: &[String], searched: &[PathBuf]) -> String {

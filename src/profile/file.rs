@@ -1,11 +1,15 @@
 //! A profile as one file says it: every key optional, nothing resolved, unknown keys refused.
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use super::ending::{Flaky, Leak, Look, Patience, Retries, RetryCause};
 use super::error::ProfileError;
+use super::groups::Groups;
 use super::keys;
 use super::place::Place;
+use super::rule::Rule;
 use super::source::Source;
 use super::values::{
     Capabilities, Cpu, Grace, JobCount, Name, Nofile, OomScoreAdj, Percent, Pids, Reserve, Size, Swap,
@@ -39,6 +43,19 @@ pub struct ProfileFile {
     /// What belongs to the editor: names of processes, or cgroups, which have a slash and may have `*`.
     #[serde(default, deserialize_with = "present")]
     pub protect: Option<Vec<Name>>,
+    /// How long the whole run may take, or `none`.
+    #[serde(default, deserialize_with = "present")]
+    pub run_timeout: Option<Timeout>,
+    /// How long a retry waits for the job's last attempt to be gone.
+    #[serde(default, deserialize_with = "present")]
+    pub settle_timeout: Option<Patience>,
+    /// Things that jobs share, and how many of each there are. Joined with those of `extends`, name by name.
+    #[serde(default, deserialize_with = "present")]
+    pub groups: Option<Groups>,
+    /// What holds for jobs of certain names; of each setting the first rule that fits decides. Those of `extends`
+    /// come after these.
+    #[serde(default, deserialize_with = "present")]
+    pub rules: Option<Vec<Rule>>,
 }
 
 /// The limits of the cgroup around the whole run.
@@ -97,9 +114,32 @@ pub struct JobSection {
     /// How long an attempt may run, or `none`.
     #[serde(default, deserialize_with = "present")]
     pub timeout: Option<Timeout>,
+    /// An attempt that runs longer is told of, once in each such period; or `none`.
+    #[serde(default, deserialize_with = "present")]
+    pub slow_after: Option<Timeout>,
+    /// How long an attempt may use no processor and write nothing, or `none`.
+    #[serde(default, deserialize_with = "present")]
+    pub idle_timeout: Option<Timeout>,
+    /// Run when an attempt's time is up, before any signal: a command in which `{pid}` is its first process, a map
+    /// `{command, limit}`, or `none`.
+    #[serde(default, deserialize_with = "present")]
+    pub on_timeout: Option<Look>,
     /// Time between the stop signal and the kill.
     #[serde(default, deserialize_with = "present")]
     pub grace: Option<Grace>,
+    /// Further attempts of a job that failed: a number, or a map with `count`, `delay`, `backoff`, `jitter` and
+    /// `max_delay`.
+    #[serde(default, deserialize_with = "present")]
+    pub retries: Option<Retries>,
+    /// The failures that are tried again.
+    #[serde(default, deserialize_with = "present")]
+    pub retry_on: Option<Vec<RetryCause>>,
+    /// What a job that failed and then passed counts as.
+    #[serde(default, deserialize_with = "present")]
+    pub flaky_result: Option<Flaky>,
+    /// What is made of things that a job leaves behind.
+    #[serde(default, deserialize_with = "present")]
+    pub leak: Option<Leak>,
     /// Whether setuid programs lose their powers in jobs: sudo, ping, fusermount.
     #[serde(default, deserialize_with = "present")]
     pub no_new_privs: Option<Switch>,
@@ -141,7 +181,9 @@ pub struct PressureSection {
 }
 
 /// A key that is written has a value: `memory_max:` alone is a mistake, not an absence.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -166,17 +208,26 @@ fn too_deep(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Reads one file's text. The keys come first, so that a slip in a key is told as that.
+/// Reads one profile's text.
 pub fn parse(source: &Source) -> Result<ProfileFile, ProfileError> {
+    parse_as(source, keys::PROFILE, "extends: native")
+}
+
+/// Reads one file's text. The keys come first, so that a slip in a key is told as that.
+pub(super) fn parse_as<T: DeserializeOwned>(
+    source: &Source,
+    root: &'static str,
+    such_as: &'static str,
+) -> Result<T, ProfileError> {
     if !source.text.lines().any(has_content) {
-        return Err(ProfileError::Empty { at: source.place(1, 1) });
+        return Err(ProfileError::Empty { at: source.place(1, 1), such_as });
     }
     if let Some((line, column)) = too_deep(&source.text) {
         let message =
             format!("brackets within brackets, {DEEPEST} deep; expected at most `{{min: 1, max: 50%}}`");
         return Err(ProfileError::Value { at: source.place(line, column), message });
     }
-    keys::check(source)?;
+    keys::check(source, root)?;
     serde_yaml::from_str(&source.text).map_err(|error| syntax(source, &error))
 }
 
@@ -197,7 +248,11 @@ pub(super) fn syntax(source: &Source, error: &serde_yaml::Error) -> ProfileError
         let message = "a tab is used to indent; expected spaces, the only indentation of YAML".to_owned();
         return ProfileError::Value { at, message };
     }
-    ProfileError::Value { message: shortened(&without_place(&text)), at }
+    let mut message = shortened(&without_place(&text));
+    if message == "unknown anchor" || message.contains("while scanning an alias") {
+        message += "; expected quotes around a text that begins with *";
+    }
+    ProfileError::Value { message, at }
 }
 
 /// The first `---` that has something before it.

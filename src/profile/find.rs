@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ProfileError;
 use super::nearest::nearest;
+use super::project;
 use super::source::{Home, Source};
 
 /// The profiles in the binary.
@@ -23,6 +24,8 @@ pub const BUILT_IN: [(&str, &str); 5] = [
 pub struct SearchPlaces {
     /// First come, first served.
     pub folders: Vec<PathBuf>,
+    /// The project's file, if it is there: rules and groups that come before any profile's.
+    pub project: Option<PathBuf>,
 }
 
 /// One profile of a list.
@@ -37,7 +40,8 @@ pub struct Listed {
 }
 
 impl SearchPlaces {
-    /// `./.sandtest/`, `$XDG_CONFIG_HOME/sandtest/`, `/etc/sandtest/`, by this process' environment.
+    /// `./.sandtest/`, `$XDG_CONFIG_HOME/sandtest/`, `/etc/sandtest/`, by this process' environment; and
+    /// `sandtest.yaml`.
     pub fn here() -> SearchPlaces {
         SearchPlaces::of(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME"))
     }
@@ -49,7 +53,7 @@ impl SearchPlaces {
         let mut folders = vec![PathBuf::from("./.sandtest")];
         folders.extend(config.map(|config| config.join("sandtest")));
         folders.push(PathBuf::from("/etc/sandtest"));
-        SearchPlaces { folders }
+        SearchPlaces { folders, project: Some(PathBuf::from(project::FILE)) }
     }
 
     /// The profile of this name, or the file of this path.
@@ -107,7 +111,7 @@ pub(super) fn is_path(name: &str) -> bool {
     name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
-fn is_absence(error: &std::io::Error) -> bool {
+pub(super) fn is_absence(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 

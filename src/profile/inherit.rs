@@ -13,9 +13,14 @@ use crate::model::profile::Origin;
 use super::error::ProfileError;
 use super::file::{self, BudgetSection, JobSection, JobsSection, PressureSection, ProfileFile};
 use super::find::{SearchPlaces, is_path};
+use super::groups::Groups;
 use super::keys;
+use super::locate::{Step, locate};
 use super::origins::{self, Spot};
 use super::place::Place;
+use super::project;
+use super::rule::Rule;
+use super::rules::Placed;
 use super::source::{Home, Source};
 
 /// Extended where nothing is written, so that no limit is absent by oversight.
@@ -30,8 +35,22 @@ pub struct Loaded {
     pub settings: ProfileFile,
     /// The files, nearest first.
     pub chain: Vec<Source>,
+    /// What the command line says of each job: more than any rule.
+    pub options: JobSection,
+    /// The rules of all files, in the order in which they are asked.
+    pub(super) rules: Vec<Placed>,
+    /// The groups of all files.
+    pub(super) groups: BTreeMap<String, Group>,
     /// Which file of the chain set a key, and where in it.
     spots: BTreeMap<String, (usize, Spot)>,
+}
+
+/// A group and the file that decides it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub count: u32,
+    /// Of [`Loaded::chain`].
+    pub source: usize,
 }
 
 impl Loaded {
@@ -51,17 +70,51 @@ impl Loaded {
             text: spot.text.clone(),
         };
         let is_section = |key: &str| keys::KNOWN.iter().any(|(section, _)| *section == key);
-        let set = self.spots.iter().filter(|(key, _)| !is_section(key));
-        set.map(|(key, at)| (key.clone(), origin(at))).collect()
+        // Rules and groups are joined, not replaced: each has an origin of its own.
+        let is_joined =
+            |key: &str| key.starts_with("rules.") || key == "groups" || key.starts_with("groups.");
+        let set = self.spots.iter().filter(|(key, _)| !is_section(key) && !is_joined(key));
+        let groups = self.groups.iter().map(|(name, group)| {
+            let at = locate(&self.chain[group.source], &[Step::Key("groups"), Step::Key(name)]);
+            (format!("groups.{name}"), Origin { file: at.file, line: at.line, text: group.count.to_string() })
+        });
+        set.map(|(key, at)| (key.clone(), origin(at))).chain(groups).collect()
+    }
+
+    /// Takes in what is joined rather than replaced: behind what is there already, or, of the project, before it.
+    fn join(&mut self, rules: Option<Vec<Rule>>, groups: Option<Groups>, source: usize, first: bool) {
+        let new = rules.into_iter().flatten().enumerate();
+        let new = new.map(|(number, rule)| Placed { rule, source, number });
+        let at = if first { 0 } else { self.rules.len() };
+        self.rules.splice(at..at, new);
+        for (name, count) in groups.unwrap_or_default().0 {
+            let group = Group { count, source };
+            if first {
+                self.groups.insert(name, group);
+            } else {
+                self.groups.entry(name).or_insert(group);
+            }
+        }
     }
 }
 
-/// Finds a profile by its name or path, and all that it extends.
+/// Finds a profile by its name or path, all that it extends, and the project's own rules and groups.
 pub fn load(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError> {
+    let mut loaded = load_chain(name, places)?;
+    if let Some((source, file)) = places.project.as_deref().map(project::read).transpose()?.flatten() {
+        let number = loaded.chain.len();
+        loaded.chain.push(source);
+        loaded.join(file.rules, file.groups, number, true);
+    }
+    Ok(loaded)
+}
+
+fn load_chain(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError> {
     let mut source = places.find(name)?;
     let mut loaded: Option<Loaded> = None;
     loop {
-        let file = file::parse(&source)?;
+        let mut file = file::parse(&source)?;
+        let (rules, groups) = (file.rules.take(), file.groups.take());
         let spots = origins::scan(&source.text);
         check_name(&file, &source, &spots)?;
         let written = file.extends.as_ref().map(|name| name.0.clone());
@@ -77,6 +130,9 @@ pub fn load(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError> {
                 name: file.name.clone().map_or_else(|| source.stem.clone(), |name| name.0),
                 settings: file,
                 chain: Vec::new(),
+                options: JobSection::default(),
+                rules: Vec::new(),
+                groups: BTreeMap::new(),
                 spots: BTreeMap::new(),
             }),
         };
@@ -85,6 +141,7 @@ pub fn load(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError> {
             loaded.spots.entry(key).or_insert((number, spot));
         }
         loaded.chain.push(source.clone());
+        loaded.join(rules, groups, number, false);
 
         let parent = match written {
             Some(name) => name,
@@ -161,6 +218,11 @@ fn over(near: ProfileFile, far: ProfileFile) -> ProfileFile {
             stall: near.stall.or(far.stall),
         }),
         protect: near.protect.or(far.protect),
+        run_timeout: near.run_timeout.or(far.run_timeout),
+        settle_timeout: near.settle_timeout.or(far.settle_timeout),
+        // Joined by `Loaded`.
+        groups: None,
+        rules: None,
     }
 }
 
@@ -182,7 +244,7 @@ fn over_budget(near: BudgetSection, far: BudgetSection) -> BudgetSection {
     }
 }
 
-fn over_job(near: JobSection, far: JobSection) -> JobSection {
+pub(super) fn over_job(near: JobSection, far: JobSection) -> JobSection {
     JobSection {
         memory_max: near.memory_max.or(far.memory_max),
         memory_high: near.memory_high.or(far.memory_high),
@@ -192,7 +254,14 @@ fn over_job(near: JobSection, far: JobSection) -> JobSection {
         nofile: near.nofile.or(far.nofile),
         oom_score_adj: near.oom_score_adj.or(far.oom_score_adj),
         timeout: near.timeout.or(far.timeout),
+        slow_after: near.slow_after.or(far.slow_after),
+        idle_timeout: near.idle_timeout.or(far.idle_timeout),
+        on_timeout: near.on_timeout.or(far.on_timeout),
         grace: near.grace.or(far.grace),
+        retries: near.retries.or(far.retries),
+        retry_on: near.retry_on.or(far.retry_on),
+        flaky_result: near.flaky_result.or(far.flaky_result),
+        leak: near.leak.or(far.leak),
         no_new_privs: near.no_new_privs.or(far.no_new_privs),
         capabilities: near.capabilities.or(far.capabilities),
     }

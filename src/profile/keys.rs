@@ -15,9 +15,31 @@ use super::nearest::nearest;
 use super::origins;
 use super::source::Source;
 
+/// The section that is a profile itself.
+pub(super) const PROFILE: &str = "";
+
+/// The section that is the project's file itself.
+pub(super) const PROJECT: &str = "sandtest.yaml";
+
 /// What may stand in a file, and in each of its sections. A test holds it against the schema.
-pub(super) const KNOWN: [(&str, &[&str]); 5] = [
-    ("", &["name", "extends", "budget", "job", "jobs", "pressure", "protect"]),
+pub(super) const KNOWN: [(&str, &[&str]); 9] = [
+    (
+        PROFILE,
+        &[
+            "name",
+            "extends",
+            "budget",
+            "job",
+            "jobs",
+            "pressure",
+            "protect",
+            "run_timeout",
+            "settle_timeout",
+            "groups",
+            "rules",
+        ],
+    ),
+    (PROJECT, &["groups", "rules"]),
     ("budget", &["memory_max", "reserve", "memory_high", "memory_swap_max", "pids_max", "cpu_max"]),
     (
         "job",
@@ -30,14 +52,73 @@ pub(super) const KNOWN: [(&str, &[&str]); 5] = [
             "nofile",
             "oom_score_adj",
             "timeout",
+            "slow_after",
+            "idle_timeout",
+            "on_timeout",
             "grace",
+            "retries",
+            "retry_on",
+            "flaky_result",
+            "leak",
             "no_new_privs",
             "capabilities",
         ],
     ),
     ("jobs", &["min", "max"]),
     ("pressure", &["yellow", "orange", "red", "stall"]),
+    (
+        "rules",
+        &[
+            "match",
+            "memory",
+            "memory_max",
+            "memory_high",
+            "memory_swap_max",
+            "pids_max",
+            "cpu_max",
+            "timeout",
+            "slow_after",
+            "idle_timeout",
+            "on_timeout",
+            "grace",
+            "retries",
+            "retry_on",
+            "flaky_result",
+            "leak",
+            "env",
+            "restartable",
+            "weight",
+            "groups",
+        ],
+    ),
+    ("retries", &["count", "delay", "backoff", "jitter", "max_delay"]),
+    ("on_timeout", &["command", "limit"]),
 ];
+
+/// What a value is, as far as its keys go.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// A map with these keys, or a scalar.
+    Section(&'static str),
+    /// A list of such.
+    List(&'static str),
+    /// Whatever its type says.
+    Any,
+}
+
+/// What stands behind a key.
+fn below(section: &str, key: &str) -> Shape {
+    match (section, key) {
+        (PROFILE, "budget") => Shape::Section("budget"),
+        (PROFILE, "job") => Shape::Section("job"),
+        (PROFILE, "jobs") => Shape::Section("jobs"),
+        (PROFILE, "pressure") => Shape::Section("pressure"),
+        (PROFILE | PROJECT, "rules") => Shape::List("rules"),
+        ("job" | "rules", "retries") => Shape::Section("retries"),
+        ("job" | "rules", "on_timeout") => Shape::Section("on_timeout"),
+        _ => Shape::Any,
+    }
+}
 
 /// What is wrong with a key; its place is in the parser's error.
 enum Finding {
@@ -46,9 +127,9 @@ enum Finding {
 }
 
 /// Refuses unknown and duplicate keys, and what is no YAML.
-pub(super) fn check(source: &Source) -> Result<(), ProfileError> {
+pub(super) fn check(source: &Source, root: &'static str) -> Result<(), ProfileError> {
     let finding = RefCell::new(None);
-    let walk = Walk { section: Some(""), finding: &finding };
+    let walk = Walk { shape: Shape::Section(root), finding: &finding };
     let Err(error) = walk.deserialize(serde_yaml::Deserializer::from_str(&source.text)) else {
         return Ok(());
     };
@@ -64,7 +145,7 @@ pub(super) fn check(source: &Source) -> Result<(), ProfileError> {
             ProfileError::UnknownKey { at, key: shortened(&key), section, nearest, known }
         }
         Finding::Duplicate { section, key } => {
-            let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            let path = if section == root { key.clone() } else { format!("{section}.{key}") };
             let first = origins::scan(&source.text).get(&path).map(|spot| spot.line);
             ProfileError::DuplicateKey { first: first.filter(|line| *line < at.line), at, key }
         }
@@ -75,9 +156,9 @@ fn keys_of(section: &str) -> Option<&'static [&'static str]> {
     KNOWN.iter().find(|(name, _)| *name == section).map(|(_, keys)| *keys)
 }
 
-/// Walks one value: a section with known keys, or anything.
+/// Walks one value.
 struct Walk<'a> {
-    section: Option<&'a str>,
+    shape: Shape,
     finding: &'a RefCell<Option<Finding>>,
 }
 
@@ -98,20 +179,24 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
-        let section = self.section.unwrap_or("another map");
-        let known = self.section.and_then(keys_of);
+        let (section, known) = match self.shape {
+            Shape::Section(section) => (section, keys_of(section)),
+            Shape::List(_) | Shape::Any => ("another map", None),
+        };
         while let Some(key) =
             map.next_key_seed(Key { seen: &mut seen, section, known, finding: self.finding })?
         {
-            // Sections stand in the file itself only.
-            let below = (section.is_empty() && keys_of(&key).is_some()).then_some(key.as_str());
-            map.next_value_seed(Walk { section: below, finding: self.finding })?;
+            map.next_value_seed(Walk { shape: below(section, &key), finding: self.finding })?;
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while sequence.next_element_seed(Walk { section: None, finding: self.finding })?.is_some() {}
+        let shape = match self.shape {
+            Shape::List(section) => Shape::Section(section),
+            Shape::Section(_) | Shape::Any => Shape::Any,
+        };
+        while sequence.next_element_seed(Walk { shape, finding: self.finding })?.is_some() {}
         Ok(())
     }
 
@@ -206,10 +291,18 @@ mod tests {
             keys.sort();
             keys
         };
+        let of_job = |key: &str| &schema["properties"]["job"]["properties"][key]["oneOf"][1];
         for (section, known) in KNOWN {
             let mut known: Vec<String> = known.iter().map(|key| (*key).to_owned()).collect();
             known.sort();
-            let part = if section.is_empty() { &schema } else { &schema["properties"][section] };
+            let part = match section {
+                PROFILE => &schema,
+                // Has no schema of its own: a profile with these two keys is one.
+                PROJECT => continue,
+                "rules" => &schema["properties"]["rules"]["items"],
+                "retries" | "on_timeout" => of_job(section),
+                section => &schema["properties"][section],
+            };
             assert_eq!(known, properties(part), "{section}");
         }
     }

@@ -7,13 +7,17 @@
 //!
 //! Pure: what is visible comes in as [`ResolvedInputs`].
 
+use std::time::Duration;
+
 use crate::model::profile::{JobSettings, Parallelism, PressureLines};
-use crate::model::retry::{FlakyResult, LeakPolicy, Retry};
+use crate::model::retry::{FlakyResult, LeakPolicy, Retry, RetryOn};
 use crate::model::{Bytes, Cpus, Limits, Profile};
 
+use super::ending::{Look, RetryCause};
 use super::error::ProfileError;
 use super::file::{JobSection, JobsSection, PressureSection};
-use super::inherit::Loaded;
+use super::inherit::{Loaded, over_job};
+use super::rules::check_groups;
 use super::values::{
     Capabilities, Cpu, Grace, JobCount, Nofile, OomScoreAdj, Percent, Pids, Reserve, Size, Swap, Switch,
     Timeout,
@@ -33,6 +37,10 @@ const IDLE_TIMES: usize = 4;
 const BUDGET_LEAST: Bytes = Bytes::mib(16);
 /// Of the tasks that the groups above allow, what is left to others: a shell that can't fork helps nobody.
 const PIDS_PART: u64 = 80;
+/// An attempt that takes longer is told of, where no profile says otherwise.
+const SLOW_AFTER: Duration = Duration::from_secs(60);
+/// A retry waits no longer for the last attempt's remains.
+const SETTLE: Duration = Duration::from_secs(10);
 /// What the kernel rounds limits down to.
 const PAGE: u64 = 4096;
 
@@ -49,42 +57,58 @@ pub struct ResolvedInputs {
     pub protected: Bytes,
 }
 
+/// What jobs' limits are measured against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    reserve: Bytes,
+    budget: Limits,
+    /// Visible memory less the reserve.
+    rest: Bytes,
+    cpus: usize,
+}
+
+impl Frame {
+    pub(super) fn of(loaded: &Loaded, host: &ResolvedInputs) -> Result<Frame, ProfileError> {
+        let section = loaded.settings.budget.clone().unwrap_or_default();
+        let visible = host.visible_memory;
+        let reserve = reserve(section.reserve.unwrap_or(Reserve::Auto), host);
+        let rest = paged(Bytes(visible.0.saturating_sub(reserve.0))).max(BUDGET_LEAST);
+        if reserve >= visible {
+            return Err(ProfileError::Value {
+                at: loaded.place("budget.reserve"),
+                message: too_much(reserve, visible),
+            });
+        }
+        let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
+        let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
+        let budget = Limits {
+            memory_max,
+            memory_high: high(section.memory_high, memory_max, rest),
+            memory_swap_max: swap(section.memory_swap_max),
+            pids_max: within(pids(section.pids_max), pids_most),
+            cpu_max: cpu(section.cpu_max, host.cpus),
+        };
+        Ok(Frame { reserve, budget, rest, cpus: host.cpus })
+    }
+}
+
 /// Makes the settings of a run. What contradicts itself is an error with the place that set it.
 pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, ProfileError> {
     let file = &loaded.settings;
-    let section = file.budget.clone().unwrap_or_default();
-    let visible = host.visible_memory;
-
-    let reserve = reserve(section.reserve.unwrap_or(Reserve::Auto), host);
-    let rest = paged(Bytes(visible.0.saturating_sub(reserve.0))).max(BUDGET_LEAST);
-    if reserve >= visible {
-        return Err(ProfileError::Value {
-            at: loaded.place("budget.reserve"),
-            message: too_much(reserve, visible),
-        });
-    }
-
-    let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
-    let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
-    let budget = Limits {
-        memory_max,
-        memory_high: high(section.memory_high, memory_max, rest),
-        memory_swap_max: swap(section.memory_swap_max),
-        pids_max: within(pids(section.pids_max), pids_most),
-        cpu_max: cpu(section.cpu_max, host.cpus),
-    };
+    let frame = Frame::of(loaded, host)?;
+    check_groups(loaded)?;
     Ok(Profile {
         name: loaded.name.clone(),
-        reserve,
-        job: job(file.job.clone().unwrap_or_default(), &budget, rest, host.cpus),
+        reserve: frame.reserve,
+        job: job(over_job(loaded.options.clone(), file.job.clone().unwrap_or_default()), &frame),
         jobs: jobs(loaded, file.jobs.clone().unwrap_or_default(), host.cpus.max(1))?,
         pressure: pressure(loaded, file.pressure.clone().unwrap_or_default())?,
-        run_timeout: None,
-        settle_timeout: std::time::Duration::from_secs(10),
-        groups: std::collections::BTreeMap::new(),
+        run_timeout: time(file.run_timeout, None),
+        settle_timeout: file.settle_timeout.map_or(SETTLE, |time| time.0),
+        groups: loaded.groups.iter().map(|(name, group)| (name.clone(), group.count)).collect(),
         protect: file.protect.iter().flatten().map(|name| name.0.clone()).collect(),
         origins: loaded.origins(),
-        budget,
+        budget: frame.budget,
     })
 }
 
@@ -105,7 +129,9 @@ pub fn too_much(reserve: Bytes, visible: Bytes) -> String {
     format!("a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less")
 }
 
-fn job(section: JobSection, budget: &Limits, rest: Bytes, cpus: usize) -> JobSettings {
+/// What a section comes to for one job.
+pub(super) fn job(section: JobSection, frame: &Frame) -> JobSettings {
+    let Frame { budget, rest, cpus, .. } = *frame;
     let whole = budget.memory_max.unwrap_or(rest);
     // A limit above the budget's would name the wrong one as the cause of an OOM.
     let memory_max = within(size(section.memory_max, whole), budget.memory_max);
@@ -122,19 +148,30 @@ fn job(section: JobSection, budget: &Limits, rest: Bytes, cpus: usize) -> JobSet
             Nofile::Count(count) => Some(count),
         },
         oom_score_adj: section.oom_score_adj.unwrap_or(OomScoreAdj(900)).0,
-        timeout: match section.timeout.unwrap_or(Timeout::None) {
-            Timeout::None => None,
-            Timeout::After(time) => Some(time),
+        timeout: time(section.timeout, None),
+        slow_after: time(section.slow_after, Some(SLOW_AFTER)),
+        idle_timeout: time(section.idle_timeout, None),
+        on_timeout: match section.on_timeout.unwrap_or(Look::None) {
+            Look::None => None,
+            Look::Command(look) => Some(look),
         },
-        slow_after: None,
-        idle_timeout: None,
-        on_timeout: None,
-        retry: Retry::NEVER,
-        flaky_result: FlakyResult::Pass,
-        leak: LeakPolicy::Warn,
-        grace: section.grace.unwrap_or(Grace(std::time::Duration::from_secs(2))).0,
+        grace: section.grace.unwrap_or(Grace(Duration::from_secs(2))).0,
+        retry: Retry {
+            on: section.retry_on.map_or(RetryOn::ALL, |causes| RetryCause::together(&causes)),
+            ..section.retries.map_or(Retry::NEVER, |retries| retries.0)
+        },
+        flaky_result: section.flaky_result.map_or(FlakyResult::Pass, |flaky| flaky.0),
+        leak: section.leak.map_or(LeakPolicy::Warn, |leak| leak.0),
         no_new_privs: section.no_new_privs.unwrap_or(Switch(false)).0,
         drop_capabilities: section.capabilities.unwrap_or(Capabilities::Keep) == Capabilities::Drop,
+    }
+}
+
+fn time(written: Option<Timeout>, unless_written: Option<Duration>) -> Option<Duration> {
+    match written {
+        None => unless_written,
+        Some(Timeout::None) => None,
+        Some(Timeout::After(time)) => Some(time),
     }
 }
 

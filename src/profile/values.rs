@@ -3,13 +3,11 @@
 //! A value is refused inside its visitor, never afterwards: only there does the parser know its line and
 //! column. All of them are scalars, so one visitor reads them as text, and each type says what it makes of it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Visitor};
 
 use crate::model::{Bytes, Cpus};
 
@@ -132,7 +130,7 @@ pub trait Scalar: Sized {
     fn read(text: &str) -> Result<Self, String>;
 }
 
-fn not(text: &str, what: &str, expected: &str) -> String {
+pub(super) fn not(text: &str, what: &str, expected: &str) -> String {
     format!("{text:?} is not {what}; expected {expected}")
 }
 
@@ -159,7 +157,7 @@ impl Percent {
     }
 }
 
-fn size(text: &str, expected: &str) -> Result<Bytes, String> {
+pub(super) fn size(text: &str, expected: &str) -> Result<Bytes, String> {
     let bytes: Bytes = text.parse().map_err(|e: crate::model::bytes::BytesError| e.to_string())?;
     if bytes == Bytes(0) {
         return Err(format!("0 leaves nothing to run in; expected {expected}"));
@@ -185,7 +183,7 @@ fn count(text: &str, expected: &str) -> Result<u64, String> {
     }
 }
 
-fn duration(text: &str, expected: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str, expected: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok() {
         return Err(format!("{text:?} has no unit; expected {expected}"));
     }
@@ -334,7 +332,13 @@ impl Scalar for Name {
 }
 
 /// Takes any scalar as its text: `64` and `1.5` arrive from YAML as numbers.
-struct Read<T>(PhantomData<T>);
+pub(super) struct Read<T>(PhantomData<T>);
+
+impl<T> Read<T> {
+    pub(super) fn new() -> Read<T> {
+        Read(PhantomData)
+    }
+}
 
 impl<T: Scalar> Visitor<'_> for Read<T> {
     type Value = T;
@@ -371,27 +375,28 @@ impl<T: Scalar> Visitor<'_> for Read<T> {
 /// The value and its JSON Schema, which is for editors: what it lets through, the value still refuses.
 macro_rules! scalar {
     ($($type:ident: $schema:tt)*) => { $(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                deserializer.deserialize_any(Read(PhantomData))
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                deserializer.deserialize_any($crate::profile::values::Read::new())
             }
         }
 
-        impl JsonSchema for $type {
+        impl schemars::JsonSchema for $type {
             fn inline_schema() -> bool {
                 true
             }
 
-            fn schema_name() -> Cow<'static, str> {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($type).into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
             }
         }
     )* };
 }
+pub(super) use scalar;
 
 scalar! {
     Percent: {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *%$", "examples": ["20%"]}

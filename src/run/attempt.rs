@@ -31,7 +31,8 @@ use crate::kernel::tree::Mark;
 use crate::kernel::{KernelError, cgroup, pidfd, readiness};
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{Captured, SpawnError};
-use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, LimitName, Limits};
+use crate::model::profile::JobSettings;
+use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, Job, LimitName, Limits};
 use crate::policy::scheduler::End;
 use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
 
@@ -116,7 +117,7 @@ pub(super) async fn supervise(
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.begin(attempt.id, group.lifeline());
     shared.outlast.borrow_mut().begins(attempt.id);
-    let spawn = shared.spawn(program, stdio, group);
+    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group);
     tokio::pin!(spawn);
     let (mut stillborn, mut helped) = (false, false);
     let answer = loop {
@@ -136,7 +137,7 @@ pub(super) async fn supervise(
     let (group, child) = match answer {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
-            let command = &shared.plan.jobs[attempt.id.job.0 as usize].command;
+            let command = &shared.job(attempt.id).command;
             return shared.never_began(attempt, program::explain(command, failure), Some(group));
         }
         Err(_) => return shared.never_began(attempt, failed("the spawner has ended".into()), None),
@@ -181,7 +182,8 @@ pub(super) async fn supervise(
         Ok(Some((exit, cpu_time))) => (Some(exit), Some(cpu_time)),
         Ok(None) | Err(_) => (None, None),
     };
-    let mut evidence = shared.evidence(&live, left, cpu_time);
+    let wanted = &shared.job(attempt.id).settings.limits;
+    let mut evidence = shared.evidence(&live, wanted, left, cpu_time);
     // Where something still lives, nothing is over: its files are the sweeper's.
     if evidence.unkillable {
         shared.outlast.borrow_mut().never_began(attempt.id);
@@ -193,7 +195,7 @@ pub(super) async fn supervise(
         evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);
     }
     shared.live.remove(attempt.id);
-    let limits = shared.limits_of(&live);
+    let limits = shared.limits_of(&live, wanted);
     // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
     let unkillable = evidence.unkillable;
     let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
@@ -207,7 +209,7 @@ impl Shared {
     /// Begins to make what an attempt needs.
     pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId) -> Prepared {
         let (answer, place) = oneshot::channel();
-        let limits = self.plan.jobs[id.job.0 as usize].settings.limits;
+        let limits = self.job(id).settings.limits;
         let temporary = self.plan.temporary.clone();
         keeper.make(id.to_string(), limits, move |result| {
             let scratch = temporary.as_ref().and_then(Temporary::take);
@@ -231,13 +233,17 @@ impl Shared {
         Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
     }
 
+    fn job(&self, id: AttemptId) -> &Job {
+        &self.plan.jobs[id.job.0 as usize]
+    }
+
     async fn spawn(
         &self,
+        job: &JobSettings,
         program: Program,
         stdio: [Stream; 3],
         group: Group,
     ) -> Result<crate::kernel::spawner::Answer, oneshot::error::RecvError> {
-        let job = &self.plan.profile.job;
         let (answer, answered) = oneshot::channel();
         let order = Order {
             program,
@@ -276,13 +282,18 @@ impl Shared {
         settled.await.ok().and_then(Result::ok).unwrap_or(lost)
     }
 
-    fn evidence(&self, live: &Live, left: Leftovers, cpu_time: Option<Duration>) -> Evidence {
+    fn evidence(
+        &self,
+        live: &Live,
+        wanted: &Limits,
+        left: Leftovers,
+        cpu_time: Option<Duration>,
+    ) -> Evidence {
         let evidence = live.group.evidence();
         let samples = live.samples.borrow();
         // What is left at the end is a sample too: of a job that was faster than the clock.
         let too_many = |max| left.count > max && self.plan.isolation.pids_max == Enforcement::Sampled;
-        let over =
-            self.plan.profile.job.limits.pids_max.filter(|max| too_many(*max)).map(|_| LimitName::PidsMax);
+        let over = wanted.pids_max.filter(|max| too_many(*max)).map(|_| LimitName::PidsMax);
         Evidence {
             memory_peak: evidence.memory_peak.or(samples.memory_peak),
             pids_peak: evidence.pids_peak.or(samples.tasks_peak),
@@ -296,9 +307,8 @@ impl Shared {
     }
 
     /// The limits that somebody held: as read back, and as sampled.
-    fn limits_of(&self, live: &Live) -> Limits {
+    fn limits_of(&self, live: &Live, wanted: &Limits) -> Limits {
         let held = *live.group.limits();
-        let wanted = &self.plan.profile.job.limits;
         let sampled = |name| self.plan.isolation.of(name) == Enforcement::Sampled;
         Limits {
             memory_max: held.memory_max.or(wanted.memory_max.filter(|_| sampled(LimitName::MemoryMax))),

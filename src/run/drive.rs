@@ -157,7 +157,8 @@ impl Drive {
             pass_through: plan.streams == Streams::PassThrough,
         }));
         if sample::is_needed(&plan.isolation) {
-            tokio::task::spawn_local(sample::watch(self.shared.live.clone(), plan.profile.job.limits));
+            let limits = plan.jobs.iter().map(|job| job.settings.limits).collect();
+            tokio::task::spawn_local(sample::watch(self.shared.live.clone(), limits));
         }
         if plan.outlook.is_some() {
             // The cap is as it should be before anything starts.

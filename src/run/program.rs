@@ -69,11 +69,21 @@ impl Programs {
                 own.extend(entry(name.as_bytes(), number.to_string().as_bytes()));
             }
         }
-        let shared = if job.shard.is_some() { &self.environment_of_shards } else { &self.environment };
+        // What it is told by us comes before what a rule says, and both before what is inherited.
+        let is_told = |name: &str| own.iter().any(|entry| is_named(entry, name));
+        let said: Vec<&(String, String)> =
+            job.environment.iter().filter(|(name, _)| !is_told(name)).collect();
+        own.extend(said.iter().filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())));
+        let mut shared =
+            if job.shard.is_some() { &self.environment_of_shards } else { &self.environment }.clone();
+        let is_replaced = |entry: &CString| said.iter().any(|(name, _)| is_named(entry, name));
+        if shared.iter().any(is_replaced) {
+            shared = shared.iter().filter(|entry| !is_replaced(entry)).cloned().collect();
+        }
         Ok(Program {
             path: c_string(path.as_os_str())?,
             argv: words.map(|word| c_string(word)).collect::<Result<_, _>>()?,
-            environment: Environment { shared: shared.clone(), own },
+            environment: Environment { shared, own },
         })
     }
 

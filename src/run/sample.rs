@@ -12,8 +12,8 @@ pub fn is_needed(isolation: &Isolation) -> bool {
     LimitName::ALL.iter().any(|name| isolation.of(*name) == Enforcement::Sampled)
 }
 
-/// Measures all attempts again and again, for as long as it is polled.
-pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
+/// Measures all attempts again and again, for as long as it is polled. `limits` are those of each job.
+pub async fn watch(live: Rc<LiveSet>, limits: Vec<Limits>) {
     loop {
         let known = live.known();
         if !live.is_starting() {
@@ -21,20 +21,21 @@ pub async fn watch(live: Rc<LiveSet>, limits: Limits) {
         }
         let orphans = tree::orphans(&known);
         let mut pause = if live.near.get() { tuning::SAMPLE_NEAR } else { tuning::SAMPLE_SLOWEST };
-        for (_, attempt) in live.all() {
+        for (id, attempt) in live.all() {
             if attempt.reaped.get() {
                 continue;
             }
+            let limits = &limits[id.job.0 as usize];
             let (memory, tasks) = attempt.measure(&orphans);
             let mut samples = attempt.samples.borrow_mut();
             samples.memory = Some(memory);
             samples.memory_peak = samples.memory_peak.max(Some(memory));
             samples.tasks_peak = samples.tasks_peak.max(Some(tasks));
-            if let Some(limit) = sampling::over(&limits, memory, tasks) {
+            if let Some(limit) = sampling::over(limits, memory, tasks) {
                 samples.over.get_or_insert(limit);
                 attempt.kill(&known);
             }
-            pause = pause.min(sampling::pause(&limits, memory, tasks));
+            pause = pause.min(sampling::pause(limits, memory, tasks));
         }
         tokio::time::sleep(pause).await;
     }

@@ -104,7 +104,7 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
     {
         return Err(ListError::ShellWord { name, line, word: word.clone(), text: shown() });
     }
-    let (mut memory, mut restartable) = (None, true);
+    let (mut memory, mut restartable) = (None, None);
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next_if(|word| is_attribute(word)) {
         let refuse = |why: String| ListError::Attribute { name: name.clone(), line, why, text: shown() };
@@ -112,8 +112,8 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
             Some(("memory", size)) => {
                 memory = Some(size.parse::<Bytes>().map_err(|e| refuse(e.to_string()))?)
             }
-            Some(("restartable", "yes")) => restartable = true,
-            Some(("restartable", "no")) => restartable = false,
+            Some(("restartable", "yes")) => restartable = Some(true),
+            Some(("restartable", "no")) => restartable = Some(false),
             Some(("restartable", other)) => return Err(refuse(format!("{other:?} is neither yes nor no"))),
             _ => return Err(refuse(format!("{word:?} says nothing of a job"))),
         }
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn a_job_may_say_what_it_needs() {
         let drafts = parse("jobs", b"memory:250M restartable:no ./t memory:1G\n./t\n").unwrap();
-        assert_eq!((drafts[0].memory, drafts[0].restartable), (Some(Bytes::mib(250)), false));
+        assert_eq!((drafts[0].memory, drafts[0].restartable), (Some(Bytes::mib(250)), Some(false)));
         assert_eq!(drafts[0].command.arguments, ["memory:1G"]);
-        assert_eq!((drafts[1].memory, drafts[1].restartable), (None, true));
+        assert_eq!((drafts[1].memory, drafts[1].restartable), (None, None));
         for (line, wanted) in [
             ("memory:lots ./t", "is not a size"),
             ("memroy:1G ./t", "says nothing of a job"),

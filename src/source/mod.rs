@@ -23,14 +23,14 @@ pub struct Draft {
     pub shard: Option<Shard>,
     /// The memory that it is said to need.
     pub memory: Option<Bytes>,
-    /// Whether it may be killed to make room, and run again.
-    pub restartable: bool,
+    /// Whether it may be killed to make room, and run again; `None` where nothing is said.
+    pub restartable: Option<bool>,
 }
 
 impl Draft {
     /// Of a command of which nothing else is said.
     pub fn of(command: Command) -> Draft {
-        Draft { command, shard: None, memory: None, restartable: true }
+        Draft { command, shard: None, memory: None, restartable: None }
     }
 }
 
