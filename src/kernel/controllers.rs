@@ -248,7 +248,8 @@ pub fn shared_memory(group: &Dir, version: Version) -> Option<Bytes> {
     shared.filter(|shared| *shared > LEAST_SHARED)
 }
 
-/// `shmem` in the text of `memory.stat`; in v1 `total_shmem`, and before Linux 4.18 what is cache and on no list of files.
+/// `shmem` in the text of `memory.stat`; in v1 `total_shmem`, and where a kernel lacks that what is
+/// cache and on no list of files.
 fn shared_in(stat: &str, version: Version) -> Option<u64> {
     if version == Version::V2 {
         return keyed(stat, "shmem");

@@ -305,7 +305,7 @@ mod tests {
         fs::create_dir_all(&inner).unwrap();
         fs::write(inner.join("c"), "").unwrap();
         for path in [&inner, &folder.join("a"), &folder] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
         }
         let found = removed(&folder);
         assert_eq!((found.count, found.kept), (1, None));
