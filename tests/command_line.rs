@@ -462,6 +462,31 @@ fn a_rules_limit_and_variables_reach_the_jobs_that_it_fits() {
 }
 
 #[test]
+fn what_a_rule_says_that_a_job_needs_raises_its_limit() {
+    let scene = Scene::new().file("sandtest.yaml", b"rules: [{match: \"echo *\", memory: 80M}]\n");
+    let scene = scene.file("jobs", b"true\nmemory:40M echo 0\necho 1\n");
+    let ran = scene.run(&["--jobs-from", "jobs", "-j1", "--memory", "20M", "--json", "events"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let events = scene.events("events");
+    let limits: Vec<Option<u64>> = events[1..4]
+        .iter()
+        .map(|event| event["limits"]["memory_max"].as_u64().map(|max| max >> 20))
+        .collect();
+    // No rule; its own line before the rule; the rule. A quarter more than is needed each.
+    assert_eq!(limits, [Some(20), Some(50), Some(100)], "{}", ran.err);
+}
+
+#[test]
+fn what_a_shard_is_told_no_rule_takes_away() {
+    let scene = Scene::new()
+        .file("sandtest.yaml", b"rules: [{match: \"*\", env: {TEST_SHARD_INDEX: 9, GTEST_COLOR: no}}]\n");
+    let job = "env | grep -E '^(TEST_SHARD_INDEX|GTEST_COLOR)=' | sort > $SANDTEST_SLOT";
+    let ran = scene.run(&["--shards", "2", "-j1", "--", "sh", "-c", job]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(fs::read_to_string(scene.path("0")).unwrap(), "GTEST_COLOR=no\nTEST_SHARD_INDEX=1\n");
+}
+
+#[test]
 fn a_rule_that_fits_no_job_is_told_of_once_before_the_run() {
     let scene = Scene::new().file("jobs", b"true\nsh -c 'exit 0'\n");
     fs::create_dir_all(scene.path(".sandtest")).unwrap();

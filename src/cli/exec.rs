@@ -367,16 +367,20 @@ fn smallest(jobs: &[Job]) -> Limits {
 
 /// Tells of rules that are for none of these jobs: a slip in a pattern is silent otherwise.
 fn warn_of_unmatched(rules: &Rules, names: &[String]) {
+    let (one, more) = match names.len() {
+        // Told of by its exit code.
+        0 => return,
+        1 => ("does not match the one job".to_owned(), "do not match the one job".to_owned()),
+        count => (format!("matches none of the {count} jobs"), format!("match none of the {count} jobs")),
+    };
     let mut unmatched = rules.unmatched(names);
-    let of_all =
-        if let [_] = names { "not the one job".into() } else { format!("none of the {} jobs", names.len()) };
     for rule in unmatched.by_ref().take(MOST_WARNINGS) {
-        let at = format!("{}:{}", rule.at.file.trim_start_matches("./"), rule.at.line);
-        tell(&format!("warning: {at}: the rule {} matches {of_all}", rule.patterns));
+        let file = rule.at.file.trim_start_matches("./");
+        tell(&format!("warning: {file}:{}: the rule {} {one}", rule.at.line, rule.patterns));
     }
-    let more = unmatched.count();
-    if more > 0 {
-        tell(&format!("warning: {more} more rules match {of_all}"));
+    let others = unmatched.count();
+    if others > 0 {
+        tell(&format!("warning: {others} more rules {more}"));
     }
 }
 

@@ -279,7 +279,7 @@ mod tests {
     const EVERYTHING: &str = "run_timeout: 2h
 groups: {gpu: 2}
 job:
-  on_timeout: {command: gdb -p {pid} -ex 'bt full', limit: 5s}
+  on_timeout: {command: \"gdb -p {pid}\", limit: 5s}
   retries: {count: 2, delay: 1s, backoff: exponential}
   retry_on: [fail, oom]
   leak: fail
@@ -297,8 +297,17 @@ rules:
         let places = SearchPlaces { project: Some(project.clone()), ..SearchPlaces::default() };
         let chosen = choose(path.to_str().unwrap(), &wsl2(), &places).unwrap();
         let text = resolved(&chosen).replace(folder.path().to_str().unwrap(), "");
-        let shown = &text[text.find("run_timeout").unwrap()..];
-        insta::assert_snapshot!(shown, @r#""#);
+        let shown = &text[text.find("groups:").unwrap()..];
+        insta::assert_snapshot!(shown, @r#"
+        groups:
+          gpu: 2                          # /mine.yaml:2: 2
+        rules:
+          - match: "near*"                # /sandtest.yaml:2
+            weight: 3
+          - match: ["*a b*","/^x$/"]      # /mine.yaml:9
+            env: {"V":"1.10"}
+            groups: ["gpu"]
+        "#);
         assert!(text.contains(
             "  retries: {count: 2, delay: 1s, backoff: exponential, jitter: false, max_delay: 1m}"
         ));

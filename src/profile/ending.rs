@@ -191,7 +191,7 @@ pub struct RetriesSection {
 
 /// `on_timeout` as a map.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a command such as `{command: gdb -p {pid}, limit: 10s}`")]
+#[serde(deny_unknown_fields, expecting = "a command such as `{command: \"gdb -p {pid}\", limit: 10s}`")]
 pub struct LookSection {
     /// The command in shell words; `{pid}` is the attempt's first process.
     #[serde(default, deserialize_with = "present")]
