@@ -4,8 +4,10 @@
 //! - [`verdict`]: exit and evidence -> what happened, and whose doing it was
 //! - [`governor`]: how many may run, what stands still, what is evicted
 //! - [`scheduler`]: which attempt starts, is stopped or killed now
+//! - [`diagnosis`]: what an attempt that ran out of time was doing
 //! - [`sampling`]: when limits that the kernel does not hold are looked at again
 
+pub mod diagnosis;
 pub mod governor;
 pub mod sampling;
 pub mod scheduler;

@@ -4,8 +4,10 @@
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
+//! - [`diagnosis`]: what an attempt that ran out of time was doing
 //! - [`progress`]: the live line of a terminal
 
+pub mod diagnosis;
 pub mod governor;
 pub mod json;
 pub mod paragraph;
