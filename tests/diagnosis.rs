@@ -1,6 +1,7 @@
 //! What is seen of real programs that hang, and what it reads as.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+#![allow(clippy::print_stdout, reason = "what was measured, and what was skipped")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -225,7 +226,6 @@ gate.wait()"
             let seen = observe(Scene { pids: &pids, since: Some(&glance), ..Scene::default() });
             let threads = seen.processes.first().map_or(0, |process| process.threads.len());
             assert!(threads == 501 || seen.cut, "{threads} threads");
-            assert!(seen.cut || seen.took < PATIENCE * 2);
             (used() - begin, seen.took)
         })
         .collect();

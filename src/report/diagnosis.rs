@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::paragraph::signal_name;
 use crate::model::diagnosis::{
-    Descriptor, Diagnosis, Observation, Pressure, SeenProcess, SeenThread, Socket,
+    Descriptor, Diagnosis, Observation, Pressure, SeenProcess, SeenThread, Socket, Syscall,
 };
 
 /// Groups of threads that the short form tells.
@@ -178,7 +178,7 @@ fn thread_line(thread: &SeenThread, seen: &Observation) -> String {
 }
 
 /// `read of pipe (fd 0)`.
-fn call_text(call: &crate::model::diagnosis::Syscall) -> String {
+fn call_text(call: &Syscall) -> String {
     let Some(on) = &call.on else { return call.name.clone() };
     let what = match &on.socket {
         Some(socket) => socket_text(socket),
@@ -266,7 +266,7 @@ fn milliseconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::model::Bytes;
-    use crate::model::diagnosis::{Listener, Syscall};
+    use crate::model::diagnosis::Listener;
 
     fn deadlock() -> Diagnosis {
         let thread = |tid, name: &str| SeenThread {

@@ -5,6 +5,8 @@
 //! Glance::take(pids)  ── about one second ──▶  observe(scene)  ──▶  policy::diagnosis::read  ──▶  Diagnosis
 //! ```
 //!
+//! `pids` are `cgroup::pids(group)`, or the tree where there is no group; they may differ between the two.
+//!
 //! It tolerates that anything vanishes at any moment, and that anything is hidden: what can't be read is absent. It is
 //! done within [`PATIENCE`], also for hundreds of threads; then it says that it is cut. Call it from a thread that may
 //! wait, and don't wait for that thread for ever: `/proc` is the kernel's, and a sick machine may hang there.
@@ -35,6 +37,9 @@ pub use threads::Glance;
 
 /// After this long nothing more is begun.
 pub const PATIENCE: Duration = Duration::from_millis(150);
+
+/// Of it, for threads: on a machine that is too busy for all of them there is time left for descriptors.
+const FOR_THREADS: Duration = Duration::from_millis(110);
 
 /// Between two looks at processor time, where there was no look before.
 const BETWEEN: Duration = Duration::from_millis(50);
@@ -80,7 +85,7 @@ pub fn observe(scene: Scene<'_>) -> Observation {
         std::thread::sleep(BETWEEN.saturating_sub(begin.elapsed()));
     }
     let window = glance.age();
-    let mut seen = threads::look(scene.pids, Some(glance), end);
+    let mut seen = threads::look(scene.pids, Some(glance), begin + FOR_THREADS);
     let cpu =
         group.as_ref().and_then(group_cpu).zip(glance.group).map(|(now, then)| now.saturating_sub(then));
 
@@ -166,6 +171,28 @@ mod tests {
         let seen =
             observe(Scene { pids: &[u32::MAX, 0], group: Some(Path::new("/nowhere")), ..Scene::default() });
         assert_eq!((seen.process_count, seen.thread_count, seen.cut), (0, 0, false));
+    }
+
+    #[test]
+    fn the_group_tells_of_all_of_it() {
+        let group = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(group.path().join(file), text).unwrap();
+        write("cpu.stat", "usage_usec 1000\nuser_usec 900\n");
+        write("cgroup.events", "populated 1\nfrozen 1\n");
+        write("memory.current", "4096\n");
+        write("memory.max", "max\n");
+        write("memory.pressure", "some avg10=2.00 avg60=0 avg300=0 total=1\nfull avg10=1.00 total=1\n");
+        let glance = Glance::take(&[], Some(group.path()));
+        write("cpu.stat", "usage_usec 4000\n");
+        let scene = Scene { since: Some(&glance), group: Some(group.path()), ..Scene::default() };
+        let seen = observe(scene);
+        assert_eq!(seen.cpu, Some(Duration::from_millis(3)));
+        assert_eq!((seen.memory, seen.memory_max, seen.memory_swap), (Some(Bytes(4096)), None, None));
+        assert_eq!((seen.frozen, seen.pressure.io), (Some(true), None));
+        assert_eq!(seen.pressure.memory, Some(Pressure { some_avg10: 2.0, full_avg10: Some(1.0) }));
+        // What is measured elsewhere counts.
+        let memory = Some(Bytes::mib(1));
+        assert_eq!(observe(Scene { memory, memory_max: memory, ..scene }).memory_max, memory);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) fn of<'a>(process: &'a SeenProcess, seen: &'a Observation) -> Option<
     let mut waits: Vec<(&SeenThread, Wait<'_>)> =
         process.threads.iter().map(|thread| (thread, wait::of(thread, &seen.stacks))).collect();
     waits.retain(|(_, wait)| wait.kind != Kind::Dead);
-    let Some((first, first_wait)) = waits.first() else {
+    let Some((_, first_wait)) = waits.first() else {
         // Its threads could not be listed, or ended just now.
         let alive = !matches!(process.state, 'Z' | 'X' | 'x');
         return alive.then(|| Trouble {
@@ -45,7 +45,6 @@ pub(super) fn of<'a>(process: &'a SeenProcess, seen: &'a Observation) -> Option<
         (Kind::Futex, _, None) => (&waits[0], Some(told.mixed())),
         _ => (&waits[0], None),
     };
-    debug_assert!(process.threads.iter().any(|thread| thread.tid == first.tid));
     let waits_for = told.waits_for(&speaks.1);
     let sentence =
         sentence.unwrap_or_else(|| format!("{}{}", told.one(speaks.0, &speaks.1), told.others(speaks)));
