@@ -137,11 +137,11 @@ fn files_in_a_jobs_own_tmpdir_are_named_and_removed() {
     );
     assert_eq!(files["first"], serde_json::json!(["b", "empty/", "sub/a"]));
     assert_eq!(ran.events[1]["left_files"], Value::Null);
-    assert!(
-        ran.err.contains("left 3 files in its TMPDIR (8 KiB): b, empty/, sub/a; removed."),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("1 attempt left files in the TMPDIR, such as b: removed"), "{}", ran.err);
+    let ran = scene.ended(scene.start(&[leave], &["--leak", "fail"]));
+    assert_eq!(ran.code, 100, "{}", ran.err);
+    let told = "left 3 files in its TMPDIR (8 KiB): b, empty/, sub/a; removed.";
+    assert!(ran.err.contains(told) && ran.err.contains("LEAK"), "{}", ran.err);
     assert_eq!(scene.in_tmp(), Vec::<PathBuf>::new());
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sandtest::model::diagnosis::{Asked, Diagnosis, Observation};
 use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError, Tries};
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
@@ -113,6 +114,7 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
             ..Evidence::default()
         },
         limits: limits(),
+        origins: BTreeMap::new(),
         timeout: Some(Duration::from_secs(2)),
         idle_timeout: None,
         failed: false,
@@ -161,6 +163,17 @@ fn endings() -> Vec<AttemptFinished> {
     let budget =
         Evidence { oom_own: Some(0), oom_budget: Some(1), budget_max: Some(Bytes::gib(6)), ..oom.clone() };
     let missing = SpawnError { message: "no-such was not found in PATH".into(), exit_code: 127 };
+    let rule = Origin { file: "sandtest.yaml".into(), line: 3, text: "idle_timeout: 30s".into() };
+    let diagnosis = Diagnosis {
+        reading: "41 threads, 0.0 % CPU, all in futex_wait: looks like a deadlock".into(),
+        seen: Observation { memory: Some(Bytes::mib(9)), ..Observation::default() },
+        asked: Some(Asked {
+            command: "py-spy dump --pid 42".into(),
+            ended: "exited".into(),
+            output: vec!["Thread 42".into(), "    acquire (lock.py:3)".into()],
+        }),
+        ..Diagnosis::default()
+    };
     vec![
         passed(0, "cargo test --lib"),
         AttemptFinished {
@@ -200,6 +213,30 @@ fn endings() -> Vec<AttemptFinished> {
             exit: kill,
             evidence: quiet.clone(),
             ..passed(10, "made room")
+        },
+        AttemptFinished {
+            verdict: None,
+            retry_in: Some(Duration::from_millis(500)),
+            tries: Tries { this: 1, most: 3 },
+            failed: false,
+            ..failed(11, "sometimes", Outcome::Exited, Some(Exit::Code(1)), quiet.clone())
+        },
+        AttemptFinished {
+            verdict: Some(Verdict::Flaky),
+            tries: Tries { this: 2, most: 3 },
+            ..passed(11, "sometimes")
+        },
+        AttemptFinished {
+            cause: Cause::Idle,
+            idle_timeout: Some(Duration::from_secs(30)),
+            origins: BTreeMap::from([("job.idle_timeout".into(), rule)]),
+            diagnosis: Some(Box::new(diagnosis)),
+            diagnosis_file: Some("/state/output/12-1.diagnosis.txt".into()),
+            ..failed(12, "deadlock", Outcome::Timeout, Some(Exit::Signal(15)), quiet.clone())
+        },
+        AttemptFinished {
+            cause: Cause::RunTimeout,
+            ..failed(13, "too late", Outcome::Timeout, Some(Exit::Signal(15)), quiet.clone())
         },
         failed(
             9,
@@ -241,6 +278,17 @@ fn decisions() -> Vec<Event> {
     ]
 }
 
+/// What is told of a job beside its attempts.
+fn notes() -> Vec<Event> {
+    let id = AttemptId { job: JobId(11), number: 2 };
+    let job = || "sometimes".to_owned();
+    vec![
+        Event::Slow { attempt: Attempt { id, slot: 0 }, job: job(), elapsed: Duration::from_secs(60) },
+        Event::Unsettled { attempt: id, job: job(), what: "its last attempt's cgroups are still there" },
+        Event::GivenUp { attempt: id, job: job() },
+    ]
+}
+
 fn run_of_many(isolation: Isolation) -> Vec<Event> {
     let finished = RunFinished {
         passed: 2,
@@ -263,6 +311,7 @@ fn run_of_many(isolation: Isolation) -> Vec<Event> {
         .into_iter()
         .chain(ends)
         .chain(decisions())
+        .chain(notes())
         .chain([Event::RunFinished(finished)])
         .collect()
 }

@@ -333,6 +333,7 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
                 environment: ruled.environment,
                 weight: ruled.weight,
                 groups: ruled.groups,
+                origins: ruled.origins,
                 kin,
                 memory,
                 restartable: draft.restartable.or(ruled.restartable).unwrap_or(true),

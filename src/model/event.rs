@@ -1,5 +1,6 @@
 //! The one stream that every report reads. What is not in an event, no report can show.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnosis::Diagnosis;
 use super::governor::{Decision, Governed};
+use super::profile::Origin;
 use super::{Attempt, AttemptId, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
 /// Something that happened in a run, in the order in which it happened.
@@ -113,6 +115,8 @@ pub struct AttemptFinished {
     pub evidence: Evidence,
     /// The limits that were in force, as read back.
     pub limits: Limits,
+    /// Which rule set a key, where one did; else the profile.
+    pub origins: BTreeMap<String, Origin>,
     /// The time it was given.
     pub timeout: Option<Duration>,
     /// How long it might show no sign of life.

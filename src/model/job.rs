@@ -1,11 +1,12 @@
 //! What to execute, and which execution of it.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
 use super::Bytes;
-use super::profile::JobSettings;
+use super::profile::{JobSettings, Origin};
 
 /// One invocation of sandtest. Unique on this host; a plain name, fit for a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -69,6 +70,8 @@ pub struct Job {
     pub weight: u32,
     /// Names of the groups that it takes one of each.
     pub groups: Vec<String>,
+    /// Which rule set a key, where one did: `job.timeout` -> where.
+    pub origins: BTreeMap<String, Origin>,
 }
 
 /// An attempt with its place among those that run now.

@@ -130,4 +130,10 @@ impl Evidence {
     pub fn left_something(&self) -> bool {
         self.leaked_count > 0 || self.left.is_certain()
     }
+
+    /// Whether all that it left were files in its own temporary directory, and they are gone with it.
+    pub fn left_only_rubbish(&self) -> bool {
+        let removed = self.left.files.as_ref().is_some_and(|files| files.kept.is_none());
+        removed && self.leaked_count == 0 && self.left.objects.is_empty() && self.left.memory.is_none()
+    }
 }

@@ -20,12 +20,14 @@ use super::resolve::{self, Frame, ResolvedInputs};
 use super::rule::Rule;
 use super::source::{Home, Source};
 use crate::model::Bytes;
-use crate::model::profile::JobSettings;
+use crate::model::profile::{JobSettings, Origin};
 
 /// All rules, nearest first, with what they stand on.
 #[derive(Debug, Clone)]
 pub struct Rules {
     rules: Vec<Placed>,
+    /// Where each of them stands.
+    origins: Vec<Origin>,
     sources: Vec<Source>,
     options: JobSection,
     job: JobSection,
@@ -57,7 +59,18 @@ pub struct Ruled {
     pub weight: u32,
     /// Of each of which it takes one.
     pub groups: Vec<String>,
+    /// The rule that set a key: `job.timeout` -> where.
+    pub origins: BTreeMap<String, Origin>,
 }
+
+/// Keys of which reports say who set them.
+const TOLD: [(&str, fn(&JobSection) -> bool); 5] = [
+    ("job.memory_max", |job| job.memory_max.is_some()),
+    ("job.pids_max", |job| job.pids_max.is_some()),
+    ("job.cpu_max", |job| job.cpu_max.is_some()),
+    ("job.timeout", |job| job.timeout.is_some()),
+    ("job.idle_timeout", |job| job.idle_timeout.is_some()),
+];
 
 /// A rule as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +107,12 @@ pub fn rules(loaded: &Loaded, host: &ResolvedInputs) -> Result<Rules, ProfileErr
             }
         }
     }
+    let origin = |placed: &Placed| {
+        let place = place(&loaded.chain, placed);
+        Origin { file: place.file.clone(), line: place.line, text: place.text.trim().to_owned() }
+    };
     Ok(Rules {
+        origins: loaded.rules.iter().map(origin).collect(),
         rules: loaded.rules.clone(),
         sources: loaded.chain.clone(),
         options: loaded.options.clone(),
@@ -114,11 +132,17 @@ impl Rules {
             restartable: None,
             weight: 1,
             groups: Vec::new(),
+            origins: BTreeMap::new(),
         };
         let (mut variables, mut groups, mut weight) = (BTreeMap::new(), BTreeSet::new(), None);
-        for rule in self.rules.iter().map(|placed| &placed.rule).filter(|rule| rule.matches.is_match(name)) {
+        let placed = self.rules.iter().map(|placed| &placed.rule).zip(&self.origins);
+        for (rule, origin) in placed.filter(|(rule, _)| rule.matches.is_match(name)) {
             let says = &rule.says;
-            section = over_job(section, says.as_job());
+            let sets = says.as_job();
+            for (key, _) in TOLD.iter().filter(|(_, has)| has(&sets) && !has(&section)) {
+                ruled.origins.insert((*key).to_owned(), origin.clone());
+            }
+            section = over_job(section, sets);
             ruled.memory = ruled.memory.or(says.memory.map(|need| need.0));
             ruled.restartable = ruled.restartable.or(says.restartable.map(|switch| switch.0));
             weight = weight.or(says.weight.map(|weight| weight.0));
@@ -147,7 +171,7 @@ impl Rules {
     }
 
     fn place(&self, placed: &Placed) -> Box<Place> {
-        locate(&self.sources[placed.source], &[Step::Key("rules"), Step::Item(placed.number)])
+        place(&self.sources, placed)
     }
 
     /// Read from the file once more: JSON is what YAML takes in a line.
@@ -163,6 +187,10 @@ impl Rules {
         };
         first.into_iter().chain(others).map(|(key, written)| (key.clone(), value(&key, written))).collect()
     }
+}
+
+fn place(sources: &[Source], placed: &Placed) -> Box<Place> {
+    locate(&sources[placed.source], &[Step::Key("rules"), Step::Item(placed.number)])
 }
 
 /// Groups that a job's environment could not tell apart are refused; of one file, where the later one stands.

@@ -229,7 +229,9 @@ impl Teller<'_> {
 
     fn left_behind(&self) -> Vec<String> {
         let evidence = &self.attempt.evidence;
-        let mut told = left::sentences(evidence);
+        // Half of all suites do this, and it is nothing to anyone: the summary counts them.
+        let rubbish = !self.attempt.failed && evidence.left_only_rubbish();
+        let mut told = if rubbish { Vec::new() } else { left::sentences(evidence) };
         if evidence.unkillable {
             told.push(
                 "unkillable: a process of it is in an uninterruptible sleep; its slot is not used again."
@@ -245,7 +247,7 @@ impl Teller<'_> {
 
     /// Who set a key: a line of a file, or an option.
     fn set_by(&self, key: &str, otherwise: &str) -> String {
-        match self.profile.origins.get(key) {
+        match self.attempt.origins.get(key).or_else(|| self.profile.origins.get(key)) {
             Some(Origin { line: 0, text, .. }) => format!("set by {text}"),
             Some(origin) => format!("set by {origin}"),
             None => format!("set by {otherwise}"),

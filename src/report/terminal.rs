@@ -32,6 +32,9 @@ pub struct TerminalReporter<W> {
     pass_through: bool,
     progress: Option<Progress>,
     failures: Vec<String>,
+    /// Attempts that left files in their own temporary directory, and the first of those files.
+    littered: u64,
+    litter: Option<String>,
     /// How things stood when that was last told.
     state: State,
 }
@@ -87,6 +90,8 @@ impl<W: Write> TerminalReporter<W> {
             pass_through: false,
             progress: None,
             failures: Vec::new(),
+            littered: 0,
+            litter: None,
             state: State::Green,
         }
     }
@@ -130,6 +135,10 @@ impl<W: Write> TerminalReporter<W> {
         let text = self.told(attempt, failed, paragraph.as_deref());
         if failed {
             self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
+        }
+        if let Some(files) = attempt.evidence.left.files.as_ref() {
+            self.littered += 1;
+            self.litter = self.litter.take().or_else(|| files.first.first().cloned());
         }
         let id = attempt.attempt.id;
         if let Some(progress) = &mut self.progress {
@@ -223,7 +232,9 @@ impl<W: Write> TerminalReporter<W> {
         if let Some(file) = &attempt.diagnosis_file {
             lines.push(format!("the whole of it is in {}", file.display()));
         }
-        lines.iter().map(|line| self.wrap(line, indent)).collect()
+        lines[0].insert_str(0, "diagnosis: ");
+        let own = |line: &str| line.len() - line.trim_start().len();
+        lines.iter().map(|line| self.wrap(line.trim_start(), indent + own(line))).collect()
     }
 
     /// What a job wrote, between rules, so that it can't be mistaken for ours.
@@ -284,6 +295,13 @@ impl<W: Write> TerminalReporter<W> {
         if let Some(line) = finished.governed.as_ref().and_then(governor::summary) {
             text += &self.wrap(&format!("sandtest: {line}"), 0);
         }
+        if self.littered > 0 {
+            let noun = if self.littered == 1 { "attempt" } else { "attempts" };
+            let such_as = self.litter.as_ref().map_or(String::new(), |name| format!(", such as {name}"));
+            let line =
+                format!("sandtest: {} {noun} left files in the TMPDIR{such_as}: removed", self.littered);
+            text += &self.wrap(&self.cut(&line, 0), 0);
+        }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
         let summary = format!("sandtest: {}{interrupted} in {}", parts.join(", "), short(finished.wall));
@@ -325,6 +343,8 @@ impl<W: Write> TerminalReporter<W> {
             (Outcome::SpawnFailed, _) => "NO START".into(),
             (_, Some(Exit::Signal(number))) => signal_name(number),
             (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
+            (_, Some(Exit::Code(0))) if attempt.failed => "LEAK".into(),
+            (_, Some(Exit::Code(0))) if attempt.evidence.left_only_rubbish() => "PASS".into(),
             (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
             (_, Some(Exit::Code(0))) => "PASS".into(),
             (_, Some(Exit::Code(code))) => format!("FAIL {code}"),

@@ -319,11 +319,14 @@ impl Drive {
     /// Begins to find out why an attempt hangs.
     fn inquire(&mut self, id: AttemptId, live: &Live) {
         let job = &self.shared.plan.jobs[id.job.0 as usize];
-        let command = job.settings.on_timeout.clone().map(|settings| {
+        let command = job.settings.on_timeout.as_ref().map(|settings| {
             let (answer, group) = oneshot::channel();
             self.keeper.make(format!("{id}-on-timeout"), job.settings.limits, |made| drop(answer.send(made)));
-            let program = self.programs.on_timeout(job, Attempt { id, slot: live.slot }, &settings, live.pid);
-            inquest::Command { settings, program, group }
+            let pid = live.pid.to_string();
+            let words: Vec<String> =
+                settings.command.iter().map(|word| word.replace("{pid}", &pid)).collect();
+            let program = self.programs.of_words(job, Attempt { id, slot: live.slot }, &words);
+            inquest::Command { words, limit: settings.limit, program, group }
         });
         self.inquests.begin(&self.shared, id, live, command);
     }
@@ -409,6 +412,7 @@ impl Drive {
             frozen: ended.frozen,
             evidence: ended.end.evidence,
             limits: ended.limits,
+            origins: plan.jobs[id.job.0 as usize].origins.clone(),
             timeout,
             idle_timeout,
             output: ended.output,

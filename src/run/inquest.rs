@@ -30,7 +30,6 @@ use crate::kernel::spawner::{Order, Stream};
 use crate::kernel::{KernelError, cgroup, pidfd, readiness};
 use crate::model::diagnosis::{Asked, Diagnosis};
 use crate::model::event::SpawnError;
-use crate::model::profile::OnTimeout;
 use crate::model::{AttemptId, Exit};
 use crate::policy::diagnosis;
 
@@ -51,7 +50,9 @@ pub(super) struct Inquests {
 
 /// An `on_timeout` command that is ready to start.
 pub(super) struct Command {
-    pub settings: OnTimeout,
+    /// With `{pid}` filled in.
+    pub words: Vec<String>,
+    pub limit: Duration,
     pub program: Result<Program, SpawnError>,
     /// Limited like the job itself.
     pub group: oneshot::Receiver<Result<Group, KernelError>>,
@@ -113,7 +114,7 @@ fn path_of(live: &Live) -> Option<PathBuf> {
 
 /// Runs the command within its limits, and keeps the last of what it wrote.
 async fn ask(shared: &Shared, command: Command, enough: &Notify) -> Asked {
-    let words = command.settings.command.join(" ");
+    let words = command.words.join(" ");
     let failed = |ended: String| Asked { command: words.clone(), ended, output: Vec::new() };
     let program = match command.program {
         Ok(program) => program,
@@ -153,7 +154,7 @@ async fn ask(shared: &Shared, command: Command, enough: &Notify) -> Asked {
         Err(_) => return failed("the spawner has ended".into()),
     };
     let mut output = Vec::new();
-    let limit = command.settings.limit;
+    let limit = command.limit;
     let ended = tokio::select! {
         exit = listen(&pipe, &child, &mut output) => in_words(exit),
         () = tokio::time::sleep(limit) => format!("killed at its limit of {}", humantime::format_duration(limit)),

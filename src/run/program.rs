@@ -13,7 +13,6 @@ use nix::unistd::{AccessFlags, eaccess};
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
-use crate::model::profile::OnTimeout;
 use crate::model::{Attempt, Command, Job, RunId};
 
 /// Index and total, as bazel's test runners and googletest know them.
@@ -87,21 +86,13 @@ impl Programs {
         })
     }
 
-    /// The command that looks at an attempt of `job`, whose first process is `pid`.
+    /// Another program for an attempt of `job`, in the same environment.
     ///
     /// # Errors
     /// As [`Programs::program`].
-    pub fn on_timeout(
-        &mut self,
-        job: &Job,
-        attempt: Attempt,
-        settings: &OnTimeout,
-        pid: u32,
-    ) -> Result<Program, SpawnError> {
-        let pid = pid.to_string();
-        let mut words = settings.command.iter().map(|word| OsString::from(word.replace("{pid}", &pid)));
-        let program = words.next().unwrap_or_default();
-        let command = Command { program, arguments: words.collect() };
+    pub fn of_words(&mut self, job: &Job, attempt: Attempt, words: &[String]) -> Result<Program, SpawnError> {
+        let mut words = words.iter().map(OsString::from);
+        let command = Command { program: words.next().unwrap_or_default(), arguments: words.collect() };
         self.program(&Job { command, ..job.clone() }, attempt, &[])
     }
 
