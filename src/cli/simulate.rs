@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use std::{fs, thread};
 
 use clap::{Args, ValueEnum};
@@ -212,12 +213,14 @@ fn play_families(args: &SimulateArgs) -> Result<(), String> {
         return Err("--plot draws one run; expected a scene, or one --family with --cases 1".into());
     }
     print(&heading());
+    let (began, mut simulated) = (Instant::now(), 0.0);
     for law in &args.law.0 {
         let (mut wide, mut all) = (Statistics::default(), Statistics::default());
         for family in &families {
             let statistics = statistics(*law, *family, args, &given);
             print(&row(law.name(), family.name(), &statistics));
             all.merge(&statistics);
+            simulated += statistics.simulated;
             if !family.is_demo() {
                 wide.merge(&statistics);
             }
@@ -227,7 +230,19 @@ fn play_families(args: &SimulateArgs) -> Result<(), String> {
             print(&row(law.name(), "all", &all));
         }
     }
+    print(&speed(simulated, began.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// How fast that was. Reading what a suite is made of, the oracle and all checks are in it.
+fn speed(simulated: f64, took: f64) -> String {
+    let minutes = simulated / 60.0;
+    let (each, threads) = (minutes / took, threads());
+    format!("\n{minutes:.1} machine minutes in {took:.2} s: {each:.0} a second on {threads} threads\n")
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn heading() -> String {
@@ -277,7 +292,7 @@ fn row(law: &str, family: &str, of: &Statistics) -> String {
 /// On all processors; put together in the order of seeds, so that it is the same every time.
 fn statistics(law: LawName, family: Family, args: &SimulateArgs, given: &Given) -> Statistics {
     let seeds: Vec<u64> = (0..args.cases).map(|number| args.seed.wrapping_add(number)).collect();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let workers = threads();
     let play = |seed: &u64| -> (Outcome, f64) {
         let case = families::case(family, *seed, given);
         let case = if args.declared { case.declared() } else { case };

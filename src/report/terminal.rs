@@ -232,7 +232,9 @@ impl<W: Write> TerminalReporter<W> {
         if let Some(file) = &attempt.diagnosis_file {
             lines.push(format!("the whole of it is in {}", file.display()));
         }
-        lines[0].insert_str(0, "diagnosis: ");
+        if let Some(reading) = lines.first_mut() {
+            reading.insert_str(0, "diagnosis: ");
+        }
         let own = |line: &str| line.len() - line.trim_start().len();
         lines.iter().map(|line| self.wrap(line.trim_start(), indent + own(line))).collect()
     }

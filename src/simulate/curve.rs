@@ -10,6 +10,40 @@ pub struct Curve {
     knots: Vec<(f64, f64)>,
 }
 
+/// The straight line of a curve on which someone is who only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stretch {
+    /// The number of the knot at its end.
+    knot: usize,
+    from: f64,
+    /// Where it ends; infinite after the last knot.
+    pub to: f64,
+    size: f64,
+    next: f64,
+    /// Bytes a second.
+    pub slope: f64,
+}
+
+impl Stretch {
+    /// Before any curve.
+    pub const NONE: Stretch = Stretch { knot: 0, from: 0.0, to: 0.0, size: 0.0, next: 0.0, slope: 0.0 };
+
+    /// The size at this time, which is on it.
+    pub fn at(&self, time: f64) -> f64 {
+        self.size + (self.next - self.size) * ((time - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
+    }
+
+    /// Goes on to this time along the curve.
+    pub fn follow(&mut self, curve: &Curve, time: f64) {
+        while self.to <= time + AT_ONCE {
+            let Some(&(from, size)) = curve.knots.get(self.knot) else { return };
+            self.knot += 1;
+            let (to, next) = curve.knots.get(self.knot).copied().unwrap_or((f64::INFINITY, size));
+            *self = Stretch { knot: self.knot, from, to, size, next, slope: (next - size) / (to - from) };
+        }
+    }
+}
+
 impl Curve {
     /// Always `size`.
     pub fn flat(size: f64) -> Curve {
@@ -102,6 +136,17 @@ mod tests {
         assert_eq!((curve.at(0.0), curve.at(1.0), curve.at(2.0), curve.at(9.0)), (0.0, 50.0, 100.0, 100.0));
         assert_eq!((curve.slope(0.5), curve.slope(2.0)), (50.0, 0.0));
         assert_eq!((curve.next_bend(0.0), curve.next_bend(2.0)), (2.0, f64::INFINITY));
+    }
+
+    #[test]
+    fn who_goes_along_a_curve_sees_what_is_there() {
+        let curve = Curve::steps(&[(0.0, 10.0), (5.0, 100.0), (7.0, 20.0)], 30.0);
+        let mut stretch = Stretch::NONE;
+        for time in (0..200).map(|step| f64::from(step) * 0.1) {
+            stretch.follow(&curve, time);
+            let seen = (stretch.at(time), stretch.slope, stretch.to);
+            assert_eq!(seen, (curve.at(time), curve.slope(time), curve.next_bend(time)), "{time}");
+        }
     }
 
     #[test]

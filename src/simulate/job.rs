@@ -1,6 +1,6 @@
 //! What a modelled job does, and an attempt of it.
 
-use super::curve::Curve;
+use super::curve::{Curve, Stretch};
 use crate::model::AttemptId;
 
 /// What a job does when nothing disturbs it. Sizes in bytes, times in seconds.
@@ -58,6 +58,8 @@ pub(super) struct Live {
     pub id: AttemptId,
     /// Seconds of its own work that are done.
     pub progress: f64,
+    /// Where on its curve that is.
+    pub stretch: Stretch,
     pub state: State,
     pub memory: f64,
     pub peak: f64,
@@ -99,10 +101,13 @@ pub enum Death {
 }
 
 impl Live {
-    pub fn new(id: AttemptId, at: f64) -> Live {
+    pub fn new(id: AttemptId, plan: &Plan, at: f64) -> Live {
+        let mut stretch = Stretch::NONE;
+        stretch.follow(&plan.memory, 0.0);
         Live {
             id,
             progress: 0.0,
+            stretch,
             state: State::Starting { at },
             memory: 0.0,
             peak: 0.0,
@@ -114,6 +119,11 @@ impl Live {
     /// Whether it works.
     pub fn works(&self) -> bool {
         matches!(self.state, State::Running | State::Freezing { .. })
+    }
+
+    /// Bytes a second that it would take more, if there were memory.
+    pub fn slope(&self) -> f64 {
+        if self.works() { self.stretch.slope * self.share } else { 0.0 }
     }
 
     pub fn is_dying(&self) -> bool {

@@ -115,6 +115,8 @@ pub struct Machine {
     /// The run's `memory.max`.
     pub(super) cap: f64,
     pub(super) swapped: f64,
+    /// Memory of the run that nobody can take back: of all that live, in their order.
+    run: f64,
     /// Page cache of the run, those that have ended too.
     cache: f64,
     /// Their own time: they stand still while memory is out.
@@ -138,14 +140,20 @@ struct Waits {
 
 /// How things move until the next event.
 struct Flow {
-    /// Part of its share at which each attempt goes, in their order.
-    speeds: Vec<f64>,
-    /// Part of full speed at which whatever grows goes.
+    /// Part of full speed at which whatever grows goes; of the run, and of the others.
+    for_run: f64,
     throttle: f64,
     /// Growth of the run, and of the whole machine, bytes a second.
     run: f64,
     whole: f64,
     swapping: bool,
+}
+
+impl Flow {
+    /// Part of its share at which an attempt goes: only who grows waits for memory.
+    fn speed(&self, live: &Live) -> f64 {
+        if live.slope() > 0.0 { self.for_run } else { 1.0 }
+    }
 }
 
 impl Machine {
@@ -158,6 +166,7 @@ impl Machine {
             now: 0.0,
             cap: budget.unwrap_or(f64::INFINITY),
             swapped: 0.0,
+            run: 0.0,
             cache: 0.0,
             editor_age: 0.0,
             neighbour_age: 0.0,
@@ -182,7 +191,7 @@ impl Machine {
     /// Starts an attempt.
     pub fn start(&mut self, id: AttemptId) {
         let at = self.now + self.random.between(BIRTH.0, BIRTH.1);
-        self.live.push(Live::new(id, at));
+        self.live.push(Live::new(id, &self.plans[id.job.0 as usize], at));
     }
 
     /// Lets it stand still, soon.
@@ -281,7 +290,11 @@ impl Machine {
 
     /// Memory of the run that nobody can take back.
     pub fn run(&self) -> f64 {
-        self.live.iter().map(|live| live.memory).sum()
+        self.run
+    }
+
+    fn count_run(&mut self) {
+        self.run = self.live.iter().map(|live| live.memory).sum();
     }
 
     /// The editor's memory.
@@ -348,12 +361,8 @@ impl Machine {
         let machine_waits = self.dies_of(Death::Outside);
         let run_waits = machine_waits || self.dies_of(Death::Budget);
         let outside = self.outside_growth();
-        let slope = |live: &Live| {
-            if live.works() { self.plan(live).memory.slope(live.progress) * live.share } else { 0.0 }
-        };
-        let slopes: Vec<f64> = self.live.iter().map(slope).collect();
-        let growth: f64 = slopes.iter().sum::<f64>() + outside;
-        let swapping = self.free() <= AT_LINE && growth > 0.0 && self.can_swap();
+        let growth = self.live.iter().map(Live::slope).sum::<f64>() + outside;
+        let swapping = growth > 0.0 && self.free() <= AT_LINE && self.can_swap();
         let swap = self.hardware.swap;
         let throttle = match () {
             () if machine_waits => 0.0,
@@ -361,9 +370,9 @@ impl Machine {
             () => 1.0,
         };
         let for_run = if run_waits { 0.0 } else { throttle };
-        let speeds: Vec<f64> = slopes.iter().map(|slope| if *slope > 0.0 { for_run } else { 1.0 }).collect();
-        let run = slopes.iter().zip(&speeds).map(|(slope, speed)| slope * speed).sum();
-        Flow { speeds, throttle, run, whole: run + outside * throttle, swapping }
+        let flow = Flow { for_run, throttle, run: 0.0, whole: 0.0, swapping };
+        let run = self.live.iter().map(|live| live.slope() * flow.speed(live)).sum();
+        Flow { run, whole: run + outside * throttle, ..flow }
     }
 
     fn outside_growth(&self) -> f64 {
@@ -384,16 +393,16 @@ impl Machine {
                 soonest = time.max(0.0);
             }
         };
-        for (live, speed) in self.live.iter().zip(&flow.speeds) {
+        for live in &self.live {
             in_time(live.next_change() - self.now);
             let plan = self.plan(live);
-            let speed = speed * live.share;
+            let speed = flow.speed(live) * live.share;
             if !live.works() || speed <= 0.0 {
                 continue;
             }
-            in_time((plan.duration.min(plan.memory.next_bend(live.progress)) - live.progress) / speed);
+            in_time((plan.duration.min(live.stretch.to) - live.progress) / speed);
             if let Some(limit) = plan.limit {
-                in_time(until_full(limit - live.memory, plan.memory.slope(live.progress) * speed));
+                in_time(until_full(limit - live.memory, live.stretch.slope * speed));
             }
         }
         in_time(until_full(self.cap - self.run(), flow.run));
@@ -414,14 +423,15 @@ impl Machine {
     fn pass(&mut self, time: f64, flow: &Flow) {
         let (mut busy, plans) = (0.0, &self.plans);
         let mut read = 0.0;
-        for (live, speed) in self.live.iter_mut().zip(&flow.speeds) {
+        for live in &mut self.live {
             let plan = &plans[live.id.job.0 as usize];
             match live.state {
                 State::Running | State::Freezing { .. } => {
-                    let progress = time * speed * live.share;
+                    let progress = time * flow.speed(live) * live.share;
                     live.progress += progress;
                     live.cpu_time += progress * plan.cpus;
-                    live.memory = plan.memory.at(live.progress);
+                    live.stretch.follow(&plan.memory, live.progress);
+                    live.memory = live.stretch.at(live.progress);
                     live.peak = live.peak.max(live.memory);
                     read += plan.cache * progress / plan.duration;
                     busy += plan.cpus;
@@ -430,6 +440,7 @@ impl Machine {
                 State::Starting { .. } | State::Dying { .. } => {}
             }
         }
+        self.count_run();
         self.cache = (self.cache + read).min(self.hardware.memory);
         self.editor_age += time * flow.throttle;
         self.neighbour_age += time * flow.throttle;
@@ -448,21 +459,27 @@ impl Machine {
     /// Takes the events of this moment.
     fn settle(&mut self) -> Vec<Input> {
         let mut happened = Vec::new();
-        let mut at = 0;
+        let (mut at, mut changed) = (0, false);
         while at < self.live.len() {
+            let worked = self.live[at].works();
             match self.settle_one(at) {
                 Some(input @ Input::Ended(_)) => {
                     self.live.remove(at);
+                    self.count_run();
                     happened.push(input);
+                    changed = true;
                 }
                 other => {
                     happened.extend(other);
+                    changed |= self.live[at].works() != worked;
                     at += 1;
                 }
             }
         }
         self.kill_where_memory_is_out();
-        self.share();
+        if changed {
+            self.share();
+        }
         happened
     }
 
@@ -491,6 +508,9 @@ impl Machine {
     }
 
     fn kill_where_memory_is_out(&mut self) {
+        if self.cap - self.run() > AT_LINE && self.free() > AT_LINE {
+            return;
+        }
         let flow = self.flow();
         let over = |left: f64, growth: f64| left < -AT_LINE || (left <= AT_LINE && growth > 0.0);
         if over(self.cap - self.run(), flow.run) {

@@ -8,41 +8,55 @@ use super::job::Plan;
 pub fn makespan(case: &Case) -> f64 {
     let room = case.least_room();
     let cpus = f64::from(case.hardware.cpus);
-    let keys: [&dyn Fn(&Plan) -> f64; 4] =
-        [&|plan| plan.peak(), &|plan| plan.duration, &|plan| plan.peak() * plan.duration, &|plan| {
-            plan.duration * (plan.peak() / room).max(plan.cpus / cpus)
+    let keys: [&dyn Fn(&Part) -> f64; 4] =
+        [&|part| part.peak, &|part| part.duration, &|part| part.peak * part.duration, &|part| {
+            part.duration * (part.peak / room).max(part.cpus / cpus)
         }];
+    let parts: Vec<Part> = case.plans.iter().map(Part::of).collect();
     let packed = keys.iter().map(|key| {
-        let mut order: Vec<&Plan> = case.plans.iter().collect();
+        let mut order = parts.clone();
         order.sort_by(|a, b| key(b).total_cmp(&key(a)));
-        pack(&order, room, cpus, case.slots)
+        pack(order, room, cpus, case.slots)
     });
     packed.fold(f64::INFINITY, f64::min)
 }
 
 /// The same in the order of the list: what it costs not to know durations, however well sizes are known.
 pub fn in_order(case: &Case) -> f64 {
-    let order: Vec<&Plan> = case.plans.iter().collect();
-    pack(&order, case.least_room(), f64::from(case.hardware.cpus), case.slots)
+    let order = case.plans.iter().map(Part::of).collect();
+    pack(order, case.least_room(), f64::from(case.hardware.cpus), case.slots)
+}
+
+/// What a job takes of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    peak: f64,
+    cpus: f64,
+    duration: f64,
+}
+
+impl Part {
+    fn of(plan: &Plan) -> Part {
+        Part { peak: plan.peak(), cpus: plan.cpus, duration: plan.duration }
+    }
 }
 
 /// Whoever fits starts, the first of the list asked first.
-fn pack(order: &[&Plan], room: f64, cpus: f64, slots: usize) -> f64 {
-    let mut waiting: Vec<&Plan> = order.to_vec();
-    let mut running: Vec<(f64, &Plan)> = Vec::new();
+fn pack(mut waiting: Vec<Part>, room: f64, cpus: f64, slots: usize) -> f64 {
+    let mut running: Vec<(f64, Part)> = Vec::new();
     let mut now = 0.0;
     loop {
-        let mut used: f64 = running.iter().map(|(_, plan)| plan.peak()).sum();
-        let mut busy: f64 = running.iter().map(|(_, plan)| plan.cpus).sum();
+        let mut used: f64 = running.iter().map(|(_, part)| part.peak).sum();
+        let mut busy: f64 = running.iter().map(|(_, part)| part.cpus).sum();
         let mut count = running.len();
-        waiting.retain(|plan| {
-            let memory_fits = used + plan.peak() <= room + 1.0;
-            let fits = memory_fits && count < slots && (count == 0 || busy + plan.cpus <= cpus + 1e-9);
+        waiting.retain(|part| {
+            let memory_fits = used + part.peak <= room + 1.0;
+            let fits = memory_fits && count < slots && (count == 0 || busy + part.cpus <= cpus + 1e-9);
             if fits {
-                used += plan.peak();
-                busy += plan.cpus;
+                used += part.peak;
+                busy += part.cpus;
                 count += 1;
-                running.push((now + plan.duration * (plan.cpus / cpus).max(1.0), plan));
+                running.push((now + part.duration * (part.cpus / cpus).max(1.0), *part));
             }
             !fits
         });
@@ -61,11 +75,11 @@ mod tests {
 
     #[test]
     fn two_of_three_fit_at_once() {
-        let plans: Vec<Plan> = (0..3).map(|_| Plan::new("job", Curve::flat(40.0), 2.0)).collect();
-        let order: Vec<&Plan> = plans.iter().collect();
-        assert_eq!(pack(&order, 100.0, 8.0, 9), 4.0);
-        assert_eq!(pack(&order, 200.0, 2.0, 9), 4.0, "two processors");
-        assert_eq!(pack(&order, 200.0, 8.0, 9), 2.0);
-        assert_eq!(pack(&order, 30.0, 8.0, 9), f64::INFINITY);
+        let part = Part::of(&Plan::new("job", Curve::flat(40.0), 2.0));
+        let order = || vec![part; 3];
+        assert_eq!(pack(order(), 100.0, 8.0, 9), 4.0);
+        assert_eq!(pack(order(), 200.0, 2.0, 9), 4.0, "two processors");
+        assert_eq!(pack(order(), 200.0, 8.0, 9), 2.0);
+        assert_eq!(pack(order(), 30.0, 8.0, 9), f64::INFINITY);
     }
 }

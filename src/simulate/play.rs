@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::case::Case;
 use super::machine::{Machine, Tolls};
 use super::trace::Trace;
-use super::watch::{Lines, Watch};
+use super::watch::{Lines, Seen, Watch};
 use crate::model::Verdict;
 use crate::policy::scheduler::{Effect, Input, Next, Scheduler};
 
@@ -169,13 +169,13 @@ impl<'a> Game<'a> {
     fn tell(&mut self, law: &mut dyn Law, input: Input) {
         let now = self.machine.now();
         let seen = match &input {
-            Input::Sense(reading) if self.watch.is_some() => Some(reading.clone()),
+            Input::Sense(reading) if self.watch.is_some() => Some(Seen::of(reading)),
             _ => None,
         };
         let effects = law.step(Duration::from_secs_f64(now), input);
         if let Some(watch) = &mut self.watch {
             let budget = self.case.budget.unwrap_or(f64::INFINITY);
-            watch.step(now, seen.as_deref(), &effects, Lines { budget, reserve: self.case.reserve });
+            watch.step(now, seen, &effects, Lines { budget, reserve: self.case.reserve });
         }
         effects.iter().for_each(|effect| self.perform(now, effect));
         if let Some(trace) = &mut self.trace {

@@ -30,6 +30,27 @@ struct Running {
     dying: bool,
 }
 
+/// What of a look the cap is held against. Bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    cap: Option<f64>,
+    available: f64,
+    usage: f64,
+    charged: f64,
+}
+
+impl Seen {
+    /// Of this look.
+    pub fn of(reading: &Reading) -> Seen {
+        Seen {
+            cap: reading.cap.map(|cap| cap.0 as f64),
+            available: reading.available.map_or(f64::INFINITY, |available| available.0 as f64),
+            usage: reading.usage.0 as f64,
+            charged: reading.charged.0 as f64,
+        }
+    }
+}
+
 /// The lines that caps are held against.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
@@ -41,7 +62,7 @@ pub struct Lines {
 
 impl Watch {
     /// Takes in a step: what was seen just before, if it was a look, and what was ordered.
-    pub fn step(&mut self, now: f64, seen: Option<&Reading>, effects: &[Effect], lines: Lines) {
+    pub fn step(&mut self, now: f64, seen: Option<Seen>, effects: &[Effect], lines: Lines) {
         self.no_start_while_pressing(now, effects);
         // Ends are told after the starts that they make room for.
         for effect in effects {
@@ -130,14 +151,12 @@ impl Watch {
 
     /// Never above the budget nor above what may be used now, unless that is charged already, page cache and all; never
     /// below what is used.
-    fn cap_follows(&mut self, now: f64, seen: &Reading, lines: Lines) {
+    fn cap_follows(&mut self, now: f64, seen: Seen, lines: Lines) {
         // Where nothing was written, what was in force was right.
-        let in_force = seen.cap.map(|cap| cap.0 as f64);
-        let Some(cap) = self.cap.or(in_force) else { return self.breaks(now, "no cap after a look".into()) };
-        let available = seen.available.map_or(f64::INFINITY, |available| available.0 as f64);
-        let usage = seen.usage.0 as f64;
+        let Some(cap) = self.cap.or(seen.cap) else { return self.breaks(now, "no cap after a look".into()) };
+        let Seen { available, usage, charged, .. } = seen;
         let slack = (2 << 20) as f64;
-        let may = (usage + available - lines.reserve).max(usage).max(seen.charged.0 as f64) + slack;
+        let may = (usage + available - lines.reserve).max(usage).max(charged) + slack;
         if cap > lines.budget.min(may) + 1.0 {
             self.breaks(now, format!("the cap {cap:.0} is above {:.0}", lines.budget.min(may)));
         }

@@ -71,8 +71,10 @@ pub struct Hold {
 impl Governor {
     /// Begins a step's starts.
     pub fn admission(&self) -> Admission {
-        let (mut expected, mut variance, mut cpus, mut unknown) = (self.coming(), 0.0, 0.0, 0);
-        let tick = self.room.tick();
+        let coming = self.coming();
+        let (tick, horizon) = (self.room.tick(), self.room.horizon());
+        let (mut expected, mut variance, mut cpus, mut unknown) = (coming, 0.0, 0.0, 0);
+        let (mut need, mut active, mut frozen, mut someone_grows) = (0.0, false, false, false);
         for job in self.running() {
             let estimate = job.estimate;
             match job.phase {
@@ -80,21 +82,21 @@ impl Governor {
                     // What was declared is no guess, nor is what all alike came to: it will be needed, and soon.
                     let certain = estimate.deviation < CERTAIN * estimate.mean;
                     let part = if job.declared.is_some() || certain { 1.0 } else { AT_ONCE };
-                    expected += job.now.memory + part * job.remaining();
+                    let (remaining, growing) = (job.remaining(), job.is_growing(tick));
+                    expected += job.now.memory + part * remaining;
                     variance += estimate.deviation.powi(2);
                     cpus += job.now.cpus.unwrap_or_else(|| self.known.cpus(job.group));
-                    unknown += usize::from(job.is_growing(tick) && !self.known.knows_group(job.group));
+                    need += (job.now.slope * horizon).min(remaining);
+                    unknown += usize::from(growing && !self.known.knows_group(job.group));
+                    (active, someone_grows) = (true, someone_grows || growing);
                 }
-                Phase::Frozen { .. } => expected += estimate.mean,
+                Phase::Frozen { .. } => {
+                    expected += estimate.mean;
+                    frozen = true;
+                }
                 Phase::Dying | Phase::Queued { .. } => {}
             }
         }
-        let frozen = self.running().any(|job| job.frozen_since().is_some());
-        let need: f64 = self
-            .running()
-            .filter(|job| job.is_active())
-            .map(|job| (job.now.slope * self.room.horizon()).min(job.remaining()))
-            .sum();
         let left = self.room.before_freezing();
         let closed = if self.is_pressing(need) || (frozen && left < 0.05 * self.room.whole()) {
             Some(Hold { signal: Some(Signal::Memory), value: left, line: need + self.room.guard() })
@@ -111,10 +113,10 @@ impl Governor {
             variance,
             running: self.running.len(),
             weight: self.running().fold(0, |sum, job| sum.saturating_add(job.weight)),
-            active: self.running().any(|job| job.is_active()),
-            someone_grows: self.running().any(|job| job.is_active() && job.is_growing(tick)),
+            active,
+            someone_grows,
             unknown,
-            coming: self.coming() > 0.0,
+            coming: coming > 0.0,
             cpus,
             asked: 0,
             refused: Vec::new(),
@@ -133,14 +135,17 @@ impl Governor {
         }
         let job_id = job;
         let job = &self.jobs[job.0 as usize];
-        let cpus = self.known.cpus(job.group);
         let extra = admission.weight.saturating_add(job.weight) > self.settings.jobs;
-        let (busy, processors) = (admission.cpus + PROCESSORS_FREE * cpus, f64::from(self.settings.cpus));
-        if extra && admission.active && busy > processors {
-            return Answer::Stop(Hold { signal: None, value: busy, line: processors });
+        if extra && admission.active {
+            let busy = admission.cpus + PROCESSORS_FREE * self.known.cpus(job.group);
+            let processors = f64::from(self.settings.cpus);
+            if busy > processors {
+                return Answer::Stop(Hold { signal: None, value: busy, line: processors });
+            }
         }
+        let cpus = || self.known.cpus(job.group);
         if !self.room.is_known() {
-            return self.start(admission, job_id, cpus, f64::INFINITY);
+            return self.start(admission, job_id, cpus(), f64::INFINITY);
         }
         let fresh = job.seniority.is_none() && job.declared.is_none();
         if fresh && let Some((_, hold)) = admission.refused.iter().find(|(group, _)| *group == job.group) {
@@ -174,7 +179,7 @@ impl Governor {
         if (fits || bet) && may_probe {
             admission.variance += estimate.deviation.powi(2);
             admission.unknown += usize::from(!knows);
-            return self.start(admission, job_id, cpus, gap.max(job.floor).min(mean.max(job.floor)));
+            return self.start(admission, job_id, cpus(), gap.max(job.floor).min(mean.max(job.floor)));
         }
         let hold = Hold { signal: Some(Signal::Memory), value: gap, line: mean };
         if fresh {

@@ -17,7 +17,8 @@ impl Governor {
         let room = self.room.before_freezing() - self.room.guard();
         let (horizon, whole) = (self.room.horizon(), self.room.whole());
         let (mut need, mut someone_active) = (0.0, false);
-        for at in self.running.clone() {
+        for rank in 0..self.running.len() {
+            let at = self.running[rank];
             let job = &self.jobs[at];
             if !job.is_active() {
                 continue;
@@ -41,11 +42,15 @@ impl Governor {
 
     /// Lets those go on that fit again, and one at least if nobody is active.
     pub(super) fn thaw(&mut self, now: Duration, need: f64, acts: &mut Vec<Act>) {
+        if self.running().all(|job| job.frozen_since().is_none()) {
+            return;
+        }
         let room = self.room.before_freezing() - self.room.guard();
         let coming = self.coming();
         let mut remaining: f64 = self.running().filter(|job| job.is_active()).map(Job::remaining).sum();
         let mut someone_active = self.running().any(|job| job.is_active());
-        for (rank, at) in self.running.clone().into_iter().enumerate() {
+        for rank in 0..self.running.len() {
+            let at = self.running[rank];
             let job = &self.jobs[at];
             let Some(since) = job.frozen_since() else { continue };
             let (id, more) = (job.attempt_id(), job.remaining());

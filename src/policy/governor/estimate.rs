@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::finished::Finished;
 use super::job::Job;
-use super::track::{Track, place};
 use crate::policy::tuning::{
     ALONE_AFTER, BET, EVICTED_GROWTH, FORGETTING, HOPE, REMEMBERED, STAYS, UNKNOWN_GROWTH,
 };
@@ -26,10 +26,9 @@ pub struct Estimate {
 /// What the finished jobs of a run have taught.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    /// The newest last.
-    finished: VecDeque<Finished>,
-    /// How many were forgotten.
-    forgotten: usize,
+    all: Finished,
+    /// The group of each of them, the oldest first.
+    order: VecDeque<u32>,
     groups: BTreeMap<u32, Group>,
     /// What one that has not begun comes to, whatever its group.
     fresh: Option<Estimate>,
@@ -38,19 +37,8 @@ pub(super) struct Known {
 /// What one group has taught: what is asked at each look is put together when it is learnt.
 #[derive(Debug, Clone, Default)]
 struct Group {
-    /// Its finished jobs among all that ever finished, the newest last.
-    numbers: VecDeque<usize>,
+    finished: Finished,
     fresh: Option<Estimate>,
-    cpus: Option<f64>,
-}
-
-#[derive(Debug, Clone)]
-struct Finished {
-    group: u32,
-    peak: f64,
-    duration: f64,
-    track: Track,
-    /// Processors that it kept busy.
     cpus: Option<f64>,
 }
 
@@ -71,44 +59,26 @@ impl Estimate {
 impl Known {
     /// Takes in a job that came to its end by itself.
     pub fn learn(&mut self, job: &Job) {
-        if self.finished.len() == REMEMBERED {
+        if self.order.len() == REMEMBERED {
             self.forget();
         }
-        self.groups.entry(job.group).or_default().numbers.push_back(self.forgotten + self.finished.len());
-        self.finished.push_back(Finished {
-            group: job.group,
-            peak: job.now.top,
-            duration: job.now.age,
-            track: job.now.track.clone(),
-            cpus: job.now.cpus,
-        });
-        self.sum_up(job.group);
-        self.fresh = weigh(self.all(), 3).map(|(estimate, _)| estimate);
+        self.order.push_back(job.group);
+        self.all.push(job);
+        self.fresh = weigh(self.all.peaks(), 3).map(|(estimate, _)| estimate);
+        let group = self.groups.entry(job.group).or_default();
+        group.finished.push(job);
+        group.sum_up();
     }
 
     fn forget(&mut self) {
-        let Some(Finished { group, .. }) = self.finished.pop_front() else { return };
-        self.forgotten += 1;
-        if let Some(of_group) = self.groups.get_mut(&group) {
-            of_group.numbers.pop_front();
-            if of_group.numbers.is_empty() {
-                self.groups.remove(&group);
-                return;
-            }
-        }
-        self.sum_up(group);
-    }
-
-    fn sum_up(&mut self, group: u32) {
-        let fresh = weigh(self.of_group(group), 1).map(|(estimate, _)| estimate);
-        let (mut measured, mut sum) = (0, 0.0);
-        for cpus in self.of_group(group).filter_map(|finished| finished.cpus).take(NEWEST) {
-            measured += 1;
-            sum += cpus;
-        }
-        if let Some(of_group) = self.groups.get_mut(&group) {
-            of_group.fresh = fresh;
-            of_group.cpus = (measured > 0).then(|| sum / f64::from(measured));
+        let Some(oldest) = self.order.pop_front() else { return };
+        self.all.forget();
+        let Some(group) = self.groups.get_mut(&oldest) else { return };
+        group.finished.forget();
+        if group.finished.is_empty() {
+            self.groups.remove(&oldest);
+        } else {
+            group.sum_up();
         }
     }
 
@@ -122,7 +92,7 @@ impl Known {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.finished.is_empty()
+        self.all.is_empty()
     }
 
     /// What a job comes to of which only the group is known: nothing was declared, and it never ran.
@@ -153,17 +123,15 @@ impl Known {
             };
         }
         if job.floor > now.top {
-            let above = |finished: &&Finished| finished.peak >= NEARLY * job.floor;
-            let of_group = self.of_group(job.group).filter(above);
-            let of_all = || self.all().filter(above);
-            return weigh(of_group, 1)
-                .or_else(|| weigh(of_all(), 3))
+            let of_group = self.of_group(job.group).and_then(|group| weigh(group.as_large(job.floor), 1));
+            return of_group
+                .or_else(|| weigh(self.all.as_large(job.floor), 3))
                 .map_or(exactly(EVICTED_GROWTH * job.floor), |(estimate, _)| estimate);
         }
-        let of_group = self.count(job.group);
-        let alike = self.alike(self.of_group(job.group), job, tick).or_else(|| {
-            let others = self.finished.len() > of_group && self.finished.len() >= 3;
-            if others { self.alike(self.all(), job, tick) } else { None }
+        let of_group = self.of_group(job.group);
+        let alike = of_group.and_then(|group| alike(group, job, tick)).or_else(|| {
+            let others = self.all.len() > of_group.map_or(0, Finished::len) && self.all.len() >= 3;
+            if others { alike(&self.all, job, tick) } else { None }
         });
         match alike {
             Some((estimate, _)) if growing => estimate,
@@ -173,73 +141,60 @@ impl Known {
         }
     }
 
-    /// Those that had this size at this age, growing or standing still as it does, and how many they are. If there
-    /// are none: of one that grows, all that came to this size; of one that stands still nothing is known.
-    fn alike<'a>(
-        &self,
-        of: impl Iterator<Item = &'a Finished> + Clone,
-        job: &Job,
-        tick: f64,
-    ) -> Option<(Estimate, f64)> {
-        let (age, top) = (job.now.age, job.now.top);
-        let large = of.filter(move |finished| finished.peak >= NEARLY * top);
-        let (at, growing) = (place(top), job.is_growing(tick));
-        let (from, to) = (0.7 * age - 2.0 * tick, 1.4 * age + 2.0 * tick);
-        let same = large.clone().filter(move |Finished { duration, track, .. }| {
-            duration * 1.3 + 2.0 * tick >= age
-                && !track.is_beyond(at + 1, from)
-                && (at < 2 || track.is_beyond(at - 2, to))
-                && (growing || !track.is_beyond(track.place_at(from) + 1, age))
-        });
-        match weigh(same, 1) {
-            None if growing => weigh(large, 1),
-            same => same,
-        }
-    }
-
     /// Whether a start into a gap that the job may not fit wins more than it loses.
     pub fn is_worth(&self, job: &Job, gap: f64) -> Option<bool> {
-        if self.knows_group(job.group) {
-            return Some(is_worth(self.of_group(job.group), gap));
+        match self.of_group(job.group) {
+            Some(group) => Some(is_worth(group, gap)),
+            None => (self.all.len() >= 3).then(|| is_worth(&self.all, gap)),
         }
-        (self.finished.len() >= 3).then(|| is_worth(self.all(), gap))
     }
 
-    /// The newest first.
-    fn all(&self) -> impl Iterator<Item = &Finished> + Clone {
-        self.finished.iter().rev()
+    fn of_group(&self, group: u32) -> Option<&Finished> {
+        self.groups.get(&group).map(|group| &group.finished)
     }
+}
 
-    fn of_group(&self, group: u32) -> impl Iterator<Item = &Finished> + Clone {
-        let numbers = self.groups.get(&group).into_iter().flat_map(|group| group.numbers.iter().rev());
-        numbers.map(|number| &self.finished[number - self.forgotten])
+impl Group {
+    fn sum_up(&mut self) {
+        self.fresh = weigh(self.finished.peaks(), 1).map(|(estimate, _)| estimate);
+        let (mut measured, mut sum) = (0, 0.0);
+        for cpus in self.finished.cpus().take(NEWEST) {
+            measured += 1;
+            sum += cpus;
+        }
+        self.cpus = (measured > 0).then(|| sum / f64::from(measured));
     }
+}
 
-    fn count(&self, group: u32) -> usize {
-        self.groups.get(&group).map_or(0, |group| group.numbers.len())
+/// What those came to that had this size at this age, growing or standing still as it does, and how many they are. If
+/// there are none: of one that grows, all that came to this size; of one that stands still nothing is known.
+fn alike(finished: &Finished, job: &Job, tick: f64) -> Option<(Estimate, f64)> {
+    match weigh(finished.alike(job, tick, &mut [0; REMEMBERED]), 1) {
+        None if job.is_growing(tick) => weigh(finished.as_large(job.now.top), 1),
+        same => same,
     }
 }
 
 /// The time won by those that fit against that lost until the others outgrow the gap.
-fn is_worth<'a>(set: impl Iterator<Item = &'a Finished>, gap: f64) -> bool {
+fn is_worth(finished: &Finished, gap: f64) -> bool {
     let (mut count, mut total, mut win, mut lose) = (0.0, 0.0, 0.0, 0.0);
-    for Finished { peak, duration, track, .. } in set.take(NEWEST) {
+    for (peak, duration, passed) in finished.against(gap).take(NEWEST) {
         count += 1.0;
         total += duration;
-        if *peak <= gap {
+        if peak <= gap {
             win += duration;
         } else {
-            lose += track.age_when_passing(gap).unwrap_or(*duration) + 0.05;
+            lose += passed.unwrap_or(duration) + 0.05;
         }
     }
     win + HOPE * total / count > BET * lose
 }
 
 /// Mean and deviation of peaks, the newest first and weighing most; `None` of fewer than `at_least`.
-fn weigh<'a>(finished: impl Iterator<Item = &'a Finished>, at_least: usize) -> Option<(Estimate, f64)> {
+fn weigh(peaks: impl Iterator<Item = f64>, at_least: usize) -> Option<(Estimate, f64)> {
     let (mut count, mut weight) = (0, 1.0);
     let (mut weights, mut sum, mut squares) = (0.0, 0.0, 0.0);
-    for Finished { peak, .. } in finished {
+    for peak in peaks {
         weights += weight;
         sum += weight * peak;
         squares += weight * peak * peak;
@@ -324,6 +279,32 @@ mod tests {
             assert_eq!(known.knows_group(group), group < 3, "{group}");
         }
         assert!(known.estimate_fresh(0).mean < known.estimate_fresh(2).mean);
+    }
+
+    /// Whoever was forgotten tells nothing: the same is known as if only the others had ever been.
+    #[test]
+    fn what_is_forgotten_tells_nothing() {
+        let (mut all, mut newest) = (Known::default(), Known::default());
+        let (more, mut standing) = (REMEMBERED as u64 / 2 + 7, job(None));
+        grow(&mut standing, 0, &[40, 60, 60, 60, 60, 60, 60, 60]);
+        for number in 0..REMEMBERED as u64 + more {
+            let mut finished = job(None);
+            finished.group = u32::from(number % 3 == 0);
+            grow(&mut finished, 0, &[40, 58 + number % 5, 60 + number % 9, 60 + number / 4, 60 + number / 2]);
+            all.learn(&finished);
+            if number >= more {
+                newest.learn(&finished);
+            }
+        }
+        for group in 0..3 {
+            standing.group = group;
+            assert_eq!(
+                all.estimate(&standing, 1e12, 0.01),
+                newest.estimate(&standing, 1e12, 0.01),
+                "{group}"
+            );
+            assert_eq!(all.is_worth(&standing, 1e8), newest.is_worth(&standing, 1e8), "{group}");
+        }
     }
 
     #[test]

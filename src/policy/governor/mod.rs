@@ -18,7 +18,7 @@
 //! says of it: docs/design/governor.md.
 //!
 //! - [`track`], [`job`]: what is known of a job; how it grew
-//! - [`estimate`]: how large it will become
+//! - [`finished`]: those that have ended; [`estimate`]: how large one will become that runs
 //! - [`room`]: the budget of this moment
 //! - [`brake`]: freeze and thaw; [`evict`]: kill and requeue
 //! - [`admit`]: may this job start now
@@ -29,6 +29,7 @@ mod admit;
 mod brake;
 mod estimate;
 mod evict;
+mod finished;
 mod job;
 mod pressure;
 mod room;

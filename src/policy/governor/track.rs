@@ -20,24 +20,18 @@ pub fn place(size: f64) -> usize {
 impl Track {
     /// Notes that at `age` the size was `size`.
     pub fn note(&mut self, age: f64, size: f64) {
-        while self.ages.len() < place(size) {
-            self.ages.push(age);
-        }
+        let place = place(size).max(self.ages.len());
+        self.ages.resize(place, age);
     }
 
-    /// The grid's place that was reached by `age`.
-    pub fn place_at(&self, age: f64) -> usize {
-        self.ages.partition_point(|passed| *passed <= age)
+    /// The grid's place of the largest size.
+    pub fn place(&self) -> usize {
+        self.ages.len()
     }
 
-    /// Whether by `age` it was beyond this place of the grid.
-    pub fn is_beyond(&self, place: usize, age: f64) -> bool {
-        self.ages.get(place).is_some_and(|passed| *passed <= age)
-    }
-
-    /// When it passed `size`; `None` if it never did.
-    pub fn age_when_passing(&self, size: f64) -> Option<f64> {
-        self.ages.get(place(size)).copied()
+    /// When it went beyond each place, in their order, as far as it came.
+    pub fn ages(&self) -> &[f64] {
+        &self.ages
     }
 }
 
@@ -52,10 +46,8 @@ mod tests {
         let mut track = Track::default();
         track.note(0.1, 10.0 * MIB);
         track.note(0.2, 100.0 * MIB);
-        assert_eq!(track.place_at(0.05), 0);
-        assert_eq!(track.place_at(0.1), place(10.0 * MIB));
-        assert_eq!(track.place_at(9.0), place(100.0 * MIB));
-        assert_eq!(track.age_when_passing(50.0 * MIB), Some(0.2));
-        assert_eq!(track.age_when_passing(200.0 * MIB), None);
+        let passed = |size: f64| track.ages().get(place(size * MIB)).copied();
+        assert_eq!((passed(5.0), passed(50.0), passed(200.0)), (Some(0.1), Some(0.2), None));
+        assert_eq!(track.place(), place(100.0 * MIB));
     }
 }
