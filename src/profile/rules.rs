@@ -63,8 +63,11 @@ pub struct Ruled {
     pub origins: BTreeMap<String, Origin>,
 }
 
+/// Whether a section sets a key.
+type Sets = fn(&JobSection) -> bool;
+
 /// Keys of which reports say who set them.
-const TOLD: [(&str, fn(&JobSection) -> bool); 5] = [
+const TOLD: [(&str, Sets); 5] = [
     ("job.memory_max", |job| job.memory_max.is_some()),
     ("job.pids_max", |job| job.pids_max.is_some()),
     ("job.cpu_max", |job| job.cpu_max.is_some()),

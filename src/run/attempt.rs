@@ -65,7 +65,7 @@ pub(super) enum News {
     /// What was found out about one whose time is up.
     Diagnosed(AttemptId, Box<Diagnosis>),
     /// Groups that were needed beside it, and are empty.
-    Aside(Group),
+    Aside(Box<Group>),
 }
 
 /// Everything known of an attempt that is over.

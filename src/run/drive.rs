@@ -220,7 +220,7 @@ impl Drive {
                         self.inquests.tell(id, *diagnosis);
                         return Input::Diagnosed(id);
                     }
-                    News::Aside(groups) => self.keeper.remove(groups),
+                    News::Aside(groups) => self.keeper.remove(*groups),
                 },
                 () = until => {
                     let now = self.shared.clock.now();

@@ -145,7 +145,7 @@ async fn ask(shared: &Shared, command: Command, enough: &Notify) -> Asked {
     let (group, child) = match answered.await {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
-            let _ = shared.news.send(News::Aside(group));
+            let _ = shared.news.send(News::Aside(Box::new(group)));
             return failed(format!(
                 "it could not be started: {}",
                 io::Error::from_raw_os_error(failure.errno)
@@ -230,6 +230,6 @@ async fn clear(shared: &Shared, group: Group, child: &Child) {
         group
     };
     if let Ok(group) = spawn_blocking(wait).await {
-        let _ = shared.news.send(News::Aside(group));
+        let _ = shared.news.send(News::Aside(Box::new(group)));
     }
 }

@@ -590,11 +590,11 @@ proptest::proptest! {
         happenings in proptest::collection::vec(what_happens(), 0..200),
     ) {
         let spec = |number: u32, spec: JobSpec| JobSpec {
-            idle_timeout: (number % 3 == 0).then_some(4 * SECOND),
+            idle_timeout: number.is_multiple_of(3).then_some(4 * SECOND),
             slow_after: Some(2 * SECOND),
             retry: Retry { count: retries, delay: ms(300), ..Retry::NEVER },
             weight: 1 + number % 2,
-            groups: if number % 2 == 0 { vec![0] } else { vec![] },
+            groups: if number.is_multiple_of(2) { vec![0] } else { vec![] },
             ..spec
         };
         let specs: Vec<JobSpec> =
