@@ -196,6 +196,15 @@ fn a_sandtest_that_is_killed_during_a_grace_leaves_nothing() {
 }
 
 #[test]
+fn what_left_the_process_group_hears_the_stop_signal_too() {
+    let scene = Scene::new();
+    let daemon = "trap \"touch cleaned; exit\" TERM; touch up; while :; do sleep 0.05; done";
+    let job = format!("bash -c 'setsid bash -c \"$0\" & sleep 7079' '{}'", daemon.replace('"', "\""));
+    let ran = scene.run(&[job], &["--timeout", "1s", "--grace", "1s"]);
+    assert!(scene.path("up").exists() && scene.path("cleaned").exists(), "{}", ran.err);
+}
+
+#[test]
 fn two_hundred_jobs_of_every_kind_have_one_verdict_each() {
     let scene = Scene::new();
     let flaky = "bash -c 'test $SANDTEST_ATTEMPT -ge 2'";

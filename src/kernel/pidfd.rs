@@ -71,6 +71,15 @@ pub fn kill(pidfd: &OwnedFd) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, Signal::KILL)?)
 }
 
+/// Sends a signal by its number.
+///
+/// # Errors
+/// As [`kill`]; `EINVAL` if there is no such signal.
+pub fn signal(pidfd: &OwnedFd, number: i32) -> io::Result<()> {
+    let signal = Signal::from_named_raw(number).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
+}
+
 fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),

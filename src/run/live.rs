@@ -2,17 +2,19 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use tokio::sync::Notify;
 
 use super::capture::Capture;
 use crate::kernel::cgroup;
 use crate::kernel::group::{Group, Lifeline};
+use crate::kernel::pidfd;
 use crate::kernel::process;
 use crate::kernel::sensors::JobSensors;
 use crate::kernel::tree::{self, Mark};
@@ -162,7 +164,24 @@ impl Live {
             let _ = killpg(group, signal);
             if !matches!(signal, Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGCONT) {
                 let _ = killpg(group, Signal::SIGCONT);
+                self.signal_those_outside(signal, group);
             }
+        }
+    }
+
+    /// Sends `signal` to what is in its cgroup and has left its process group: a daemon, too, may want to clean up.
+    fn signal_those_outside(&self, signal: Signal, group: Pid) {
+        let Some(dir) = self.group.v2() else { return };
+        let outside = |pid: &u32| getpgid(Some(Pid::from_raw(pid.cast_signed()))).is_ok_and(|of| of != group);
+        let handles: Vec<(u32, OwnedFd)> = cgroup::pids(dir)
+            .into_iter()
+            .filter(outside)
+            .filter_map(|pid| Some((pid, pidfd::open(pid)?)))
+            .collect();
+        // Held by now, a number is nobody else's; and if it is still in the cgroup, it is the job's.
+        let still = if handles.is_empty() { Vec::new() } else { cgroup::pids(dir) };
+        for (_, handle) in handles.iter().filter(|(pid, _)| still.contains(pid)) {
+            let _ = pidfd::signal(handle, signal as i32);
         }
     }
 

@@ -6,7 +6,7 @@ usage: faults.py SANDTEST [--mix N [--seed S]] [PART-OF-A-NAME]
 Runs on every tier, as any user; needs python3 and util-linux. The numbers are those of docs/faults.md. What a tier
 or user can't show is skipped, and skips are counted and named at the end. --mix runs N random faults in one run.
 """
-import glob, json, os, random, re, signal, subprocess, sys, tempfile, time
+import glob, json, os, pty, random, re, shlex, signal, subprocess, sys, tempfile, time
 
 SANDTEST = None
 FAULTS, SKIPPED, STARTED = [], [], set()
@@ -349,6 +349,73 @@ def f29_a_limit_below_what_exec_needs_is_an_oom():
     for limit in ("4K", "100K"):
         r = run("--memory", limit, "--", "python3", "-c", "pass")
         equal(f"outcome with {limit}", (r.code, r.last["outcome"]), (137, "oom"))
+
+
+SLOWLY = max(1, SLOW / 10)  # seconds that a guest needs for what takes a tenth of one here
+
+
+@fault
+def f31_a_deadlock_is_told_as_one():
+    code = ("import threading; l = threading.Lock(); l.acquire(); print('locked', flush=True); "
+            "[threading.Thread(target=l.acquire).start() for _ in range(20)]")
+    r = run("--idle-timeout", f"{2 * SLOWLY}s", "--grace", "100ms", "--jobs-from", "-", stdin=shlex.join(python(code)) + "\n",
+            timeout=60)
+    equal("cause", (r.last["outcome"], r.last["cause"]), ("timeout", "idle"))
+    diagnosis = r.last["diagnosis"]
+    assert "looks like a deadlock" in diagnosis["reading"], diagnosis["reading"]
+    equal("threads and output", (diagnosis["thread_count"], diagnosis["last_output"]), (21, ["locked"]))
+    assert "diagnosis: " in r.err, r.err
+
+
+@fault
+def f32_a_retry_finds_nothing_of_the_attempt_before():
+    job = (f"case $SANDTEST_ATTEMPT in 1) trap '' TERM; setsid sleep {MARK} & while :; do sleep 1; done ;; "
+           f"*) for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' 2>/dev/null < $p | grep -q '^sleep {MARK}' && exit 1; done; exit 0 ;; esac")
+    r = run("--timeout", f"{SLOWLY}s", "--grace", "100ms", "--retries", "1", "--jobs-from", "-",
+            stdin=shlex.join(["bash", "-c", job]) + "\n", timeout=60)
+    equal("attempts", [(a["outcome"], a["verdict"]) for a in r.attempts], [("timeout", None), ("exited", "flaky")])
+    equal("settled", [e for e in r.events if e["event"] == "retry-unsettled"], [])
+    equal("exit", r.code, 0)
+
+
+@fault
+def f33_sandtest_killed_in_a_grace_leaves_nothing():
+    with tempfile.TemporaryDirectory() as d:
+        p = start("--timeout", "300ms", "--grace", "60s", "--", "bash", "-c",
+                  f"trap 'touch {d}/asked' TERM; sleep {MARK} & while :; do sleep 0.1; done", events=f"{d}/events")
+        eventually("it was never asked to end", lambda: os.path.exists(f"{d}/asked"), 10)
+        p.kill(); p.communicate()
+        eventually("something is alive a second after", lambda: not alive())
+    run("--", "true")
+    equal("groups left after the next start", groups(), [])
+
+
+@fault
+def f34_ctrl_z_stops_jobs_and_clocks_and_fg_goes_on():
+    with tempfile.TemporaryDirectory() as d:
+        job = f"while sleep 0.1; do echo >> {d}/alive; test -e {d}/enough && exit 0; done"
+        open(f"{d}/jobs", "w").write(shlex.join(["bash", "-c", job]) + "\n")
+        timeout = 4 * SLOWLY
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(SANDTEST, [SANDTEST, "exec", "--json", f"{d}/events", "--timeout", f"{timeout}s", "--jobs-from", f"{d}/jobs"])
+        STARTED.add(pid)
+        ticks = lambda: os.path.getsize(f"{d}/alive") if os.path.exists(f"{d}/alive") else 0
+        eventually("the job never began", lambda: ticks() > 0, 20)
+        os.write(terminal, b"\x1a")
+        eventually("sandtest did not stop", lambda: os.waitpid(pid, os.WUNTRACED | os.WNOHANG)[0] == pid, 10)
+        before = ticks()
+        # Longer than the job's time, which stands still meanwhile; nothing happens that could be waited for.
+        time.sleep(timeout * 1.2)
+        equal("the job stood still", ticks(), before)
+        os.kill(pid, signal.SIGCONT)
+        eventually("the job did not go on", lambda: ticks() > before, 10)
+        open(f"{d}/enough", "w")
+        while True:  # what it prints, until its end: a full terminal would hold it up
+            try: os.read(terminal, 4096)
+            except OSError: break
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        equal("exit", (code, [json.loads(l) for l in open(f"{d}/events")][-1]["passed"]), (0, 1))
 
 
 # The mix: each kind with its command and what it must come to.
