@@ -8,7 +8,7 @@ use crate::run::drive::Summary;
 pub const OK: u8 = 0;
 /// Many jobs: there were none.
 pub const NO_JOBS: u8 = 4;
-/// Many jobs: some failed.
+/// Many jobs: some failed. One: it passed, and counts as failed.
 pub const SOME_FAILED: u8 = 100;
 /// The command ran out of time, as timeout(1) says it.
 pub const TIMED_OUT: u8 = 124;
@@ -22,7 +22,13 @@ pub fn of_single(summary: &Summary) -> u8 {
     let Some(last) = &summary.last else {
         return summary.asked_to_end.map_or(OWN_FAILURE, of_signal);
     };
+    if last.retry_in.is_some() {
+        // It should have been tried again: somebody asked for the end, or the time of the run was up.
+        return summary.asked_to_end.map_or(TIMED_OUT, of_signal);
+    }
     match last.outcome {
+        // It passed, and what it left behind or how often it was tried makes a failure of that.
+        Outcome::Exited if last.failed && last.exit == Some(Exit::Code(0)) => SOME_FAILED,
         Outcome::Timeout => TIMED_OUT,
         // As the kernel's own OOM kill looks to a shell.
         Outcome::Oom => of_signal(libc::SIGKILL),

@@ -22,8 +22,8 @@ pub fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profi
         Outcome::Signaled => teller.signaled(),
         Outcome::Exited => teller.exited(),
     };
-    sentences.extend(teller.tried_again());
     sentences.extend(teller.left_behind());
+    sentences.extend(teller.tried_again());
     (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
@@ -57,7 +57,10 @@ impl Teller<'_> {
         };
         vec![
             format!("oom: {who} of {limit} ({}){}.", self.set_by("job.memory_max", "--memory"), self.peak()),
-            "Give it more (--memory, or memory_max under job: in the profile), or make it need less.".into(),
+            format!(
+                "Give it more ({}), or make it need less.",
+                self.ways("job.memory_max", "--memory", "memory_max")
+            ),
         ]
     }
 
@@ -88,7 +91,8 @@ impl Teller<'_> {
                 )
             }
         };
-        vec![first, "Threads count too. Give it more (--pids, or pids_max under job: in the profile).".into()]
+        let ways = self.ways("job.pids_max", "--pids", "pids_max");
+        vec![first, format!("Threads count too. Give it more ({ways}).")]
     }
 
     fn timeout(&self) -> Vec<String> {
@@ -113,7 +117,7 @@ impl Teller<'_> {
             let set_by = self.set_by("job.cpu_max", "--cpus");
             told.push(format!("Its cpu_max ({set_by}) held it back for {} of that.", short(throttled)));
         }
-        told.push("Give it longer (--timeout, or timeout under job: in the profile).".into());
+        told.push(format!("Give it longer ({}).", self.ways("job.timeout", "--timeout", "timeout")));
         told
     }
 
@@ -124,16 +128,18 @@ impl Teller<'_> {
                 "timeout: it was stopped since it used no processor and wrote nothing for {limit} ({}).",
                 self.set_by("job.idle_timeout", "--idle-timeout")
             ),
-            "Give it longer (--idle-timeout, or idle_timeout under job: in the profile) if it may be so quiet.".into(),
+            format!(
+                "Give it longer ({}) if it may be so quiet.",
+                self.ways("job.idle_timeout", "--idle-timeout", "idle_timeout")
+            ),
         ]
     }
 
     fn run_timeout(&self) -> String {
         let limit = self.profile.run_timeout.map_or("its time".into(), short);
         format!(
-            "timeout: the time of the whole run, {limit}, was up ({}); this one had run for {}.",
-            self.set_by("run_timeout", "--run-timeout"),
-            short(self.attempt.wall)
+            "timeout: the time of the whole run, {limit}, was up ({}).",
+            self.set_by("run_timeout", "--run-timeout")
         )
     }
 
@@ -230,7 +236,8 @@ impl Teller<'_> {
     fn left_behind(&self) -> Vec<String> {
         let evidence = &self.attempt.evidence;
         // Half of all suites do this, and it is nothing to anyone: the summary counts them.
-        let rubbish = !self.attempt.failed && evidence.left_only_rubbish();
+        let counts = self.attempt.failed || self.attempt.retry_in.is_some();
+        let rubbish = !counts && evidence.left_only_rubbish();
         let mut told = if rubbish { Vec::new() } else { left::sentences(evidence) };
         if evidence.unkillable {
             told.push(
@@ -243,6 +250,14 @@ impl Teller<'_> {
 
     fn peak(&self) -> String {
         self.attempt.evidence.memory_peak.map_or(String::new(), |peak| format!("; its peak was {peak}"))
+    }
+
+    /// How to change a key: a rule that sets it beats the profile.
+    fn ways(&self, key: &str, option: &str, name: &str) -> String {
+        match self.attempt.origins.contains_key(key) {
+            true => format!("{option}, or {name} in that rule"),
+            false => format!("{option}, or {name} under job: in the profile"),
+        }
     }
 
     /// Who set a key: a line of a file, or an option.

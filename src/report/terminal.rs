@@ -187,7 +187,12 @@ impl<W: Write> TerminalReporter<W> {
             || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
         let evidence = &attempt.evidence;
         let leaks = evidence.leaked_count > 0 || evidence.unkillable || !evidence.left.is_empty();
+        let Tries { this, most } = attempt.tries;
         let paragraph = match paragraph {
+            Some(text) if attempt.retry_in.is_some() => format!("try {this} of {most}: {text}"),
+            None if attempt.verdict == Some(Verdict::Flaky) => {
+                format!("flaky: it passed on try {this} of {most}.")
+            }
             Some(text) if !speaks_for_itself => text,
             // The end of the paragraph alone: what the command itself came to, it has said.
             Some(text) if leaks => match text.find("left ").or(text.find("unkillable")) {
@@ -284,8 +289,8 @@ impl<W: Write> TerminalReporter<W> {
         let mut parts = vec![format!("{} passed", finished.passed)];
         let counts = [
             (finished.failed, "failed"),
-            (finished.flaky, "flaky"),
             (finished.not_run, "not run"),
+            (finished.flaky, "flaky among these"),
             (finished.evictions, "evicted and run again"),
         ];
         parts.extend(
@@ -303,6 +308,10 @@ impl<W: Write> TerminalReporter<W> {
             let line =
                 format!("sandtest: {} {noun} left files in the TMPDIR{such_as}: removed", self.littered);
             text += &self.wrap(&self.cut(&line, 0), 0);
+        }
+        if finished.not_run > 0 && finished.failed > 0 && !finished.interrupted {
+            text +=
+                &self.wrap("sandtest: after a failure nothing more was started; --no-fail-fast runs all", 0);
         }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
@@ -345,7 +354,7 @@ impl<W: Write> TerminalReporter<W> {
             (Outcome::SpawnFailed, _) => "NO START".into(),
             (_, Some(Exit::Signal(number))) => signal_name(number),
             (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
-            (_, Some(Exit::Code(0))) if attempt.failed => "LEAK".into(),
+            (_, Some(Exit::Code(0))) if attempt.failed || attempt.retry_in.is_some() => "LEAK".into(),
             (_, Some(Exit::Code(0))) if attempt.evidence.left_only_rubbish() => "PASS".into(),
             (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
             (_, Some(Exit::Code(0))) => "PASS".into(),

@@ -368,6 +368,10 @@ impl Drive {
 
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {
         let id = ended.attempt.id;
+        if self.shared.foreground {
+            // Lent to the next one anew: between two tries Ctrl-C is for us.
+            terminal::give(io::stdin().as_fd(), None);
+        }
         let plan = &self.shared.plan;
         let settings = &plan.jobs[id.job.0 as usize].settings;
         let diagnosis = self.inquests.conclude(id).map(Box::new);

@@ -1,6 +1,13 @@
+use std::collections::BTreeMap;
+
+use super::stops::SIGTERM;
 use super::*;
 use crate::model::reading::{JobReading, Stall, Stalls};
-use std::collections::BTreeMap;
+use crate::model::retry::{FlakyResult, LeakPolicy, Retry};
+use crate::model::{Attempt, Bytes, Cause, Evidence, Exit, Outcome, Verdict};
+use crate::policy::governor;
+use crate::policy::tuning::MAX_FROM_OUTSIDE;
+use crate::policy::verdict::Judgement;
 
 const SECOND: Duration = Duration::from_secs(1);
 

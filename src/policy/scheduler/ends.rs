@@ -1,0 +1,151 @@
+//! An attempt is over: what that means for its job.
+//!
+//! ```text
+//! passed ── nothing failed before ──▶ pass      ── else ──▶ flaky
+//! ended for a reason not its own ──▶ runs again, before all that have not started yet
+//! failed ── may differ, tries are left, the run goes on ──▶ retry      ── else ──▶ fail, leak
+//! ```
+
+use std::time::Duration;
+
+use super::Scheduler;
+use super::messages::{Effect, End, Next};
+use super::queue::{self, Waiting};
+use super::retry::{self, Settling};
+use crate::model::retry::{FlakyResult, LeakPolicy};
+use crate::model::{AttemptId, Cause, Evidence, Exit, Outcome, Verdict};
+use crate::policy::governor::Ending;
+use crate::policy::tuning::{MAX_EVICTIONS, MAX_FROM_OUTSIDE};
+use crate::policy::verdict::{self, Judgement};
+
+impl Scheduler {
+    pub(super) fn ended(&mut self, now: Duration, end: &End) -> Option<Effect> {
+        let at = self.running.iter().position(|running| running.waiting.id == end.id)?;
+        let running = self.running.swap_remove(at);
+        let ended = running.ended_by_us();
+        // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
+        self.claims.give_back(running.claim, end.evidence.unkillable);
+        let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        let mut hopeless = false;
+        if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
+            // Nobody else was in its way: it needs more than there is.
+            let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
+            hopeless = out_of_memory && !filled_the_budget(&end.evidence);
+            judgement.outcome = match (hopeless, out_of_memory) {
+                (true, _) => Outcome::Evicted,
+                (false, true) => Outcome::Oom,
+                (false, false) => Outcome::Pids,
+            };
+        }
+        self.tell_governor(now, &judgement, end);
+        // What was there before it filled the budget, and would again.
+        let next =
+            if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
+        self.count(now, running.waiting, &judgement, next);
+        // With every slot lost nothing could ever start again.
+        self.closed |= self.claims.are_exhausted() && self.running.is_empty();
+        Some(Effect::Judged(end.id, judgement, next))
+    }
+
+    /// What a judgement means for the job.
+    fn next(&self, waiting: Waiting, judgement: &Judgement, end: &End) -> Next {
+        // The governor makes room in the end: alone, nobody evicts it. Without one, patience is all there is.
+        let most = if self.governor.is_some() { u32::MAX } else { MAX_EVICTIONS };
+        let spec = &self.jobs[end.id.job.0 as usize];
+        let passed = judgement.outcome == Outcome::Exited && end.exit == Some(Exit::Code(0));
+        let leaked = passed && spec.leak == LeakPolicy::Fail && end.evidence.left_something();
+        let restartable = spec.facts.restartable;
+        match judgement.outcome {
+            Outcome::Exited if passed && !leaked => match waiting.failures {
+                0 => Next::Done(Verdict::Pass),
+                _ => Next::Done(Verdict::Flaky),
+            },
+            Outcome::Evicted if !restartable => Next::Done(Verdict::Infra),
+            Outcome::Evicted if judgement.cause == Cause::Outside => match waiting.from_outside {
+                MAX_FROM_OUTSIDE.. => Next::Done(Verdict::Infra),
+                _ => Next::Again,
+            },
+            Outcome::Evicted if waiting.evictions >= most => Next::Done(Verdict::Infra),
+            Outcome::Evicted => Next::Again,
+            _ if !self.closed
+                && waiting.failures < spec.retry.count
+                && retry::may_differ(spec.retry.on, judgement, leaked) =>
+            {
+                let failures = waiting.failures + 1;
+                Next::Retry(retry::delay(&spec.retry, failures, end.id, self.settings.seed))
+            }
+            _ if leaked => Next::Done(Verdict::Leak),
+            _ => Next::Done(Verdict::Fail),
+        }
+    }
+
+    fn count(&mut self, now: Duration, ended: Waiting, judgement: &Judgement, next: Next) {
+        let passes = match next {
+            Next::Again => {
+                self.tally.evictions += 1;
+                let outside = judgement.cause == Cause::Outside;
+                let again = Waiting {
+                    evictions: ended.evictions + u32::from(!outside),
+                    from_outside: ended.from_outside + u32::from(outside),
+                    ..ended.again()
+                };
+                return queue::requeue(&mut self.queue, again);
+            }
+            Next::Retry(delay) => {
+                let not_before = now + delay;
+                let at_last = not_before + self.settings.settle_timeout;
+                let settling = Some(Settling { not_before, at_last, removed: false });
+                let again = Waiting { failures: ended.failures + 1, settling, ..ended.again() };
+                return queue::requeue(&mut self.queue, again);
+            }
+            Next::Done(Verdict::Pass) => true,
+            Next::Done(Verdict::Flaky) => {
+                self.tally.flaky += 1;
+                self.jobs[ended.id.job.0 as usize].flaky_result == FlakyResult::Pass
+            }
+            Next::Done(_) => false,
+        };
+        if passes {
+            self.tally.passed += 1;
+        } else {
+            self.tally.failed += 1;
+            self.closed |= self.settings.fail_fast;
+        }
+    }
+
+    /// Those that wait for a retry that will not come have failed.
+    pub(super) fn give_up(&mut self, effects: &mut Vec<Effect>) {
+        let failed: Vec<AttemptId> =
+            self.queue.iter().filter(|waiting| waiting.failures > 0).map(|waiting| waiting.id).collect();
+        self.queue.retain(|waiting| waiting.failures == 0);
+        self.tally.failed += failed.len() as u64;
+        effects
+            .extend(failed.into_iter().map(|id| Effect::GivenUp(AttemptId { number: id.number - 1, ..id })));
+    }
+
+    fn tell_governor(&mut self, now: Duration, judgement: &Judgement, end: &End) {
+        let Some(governor) = &mut self.governor else { return };
+        let peak = end.evidence.memory_peak;
+        let ending = match (judgement.outcome, &judgement.cause) {
+            (Outcome::Exited, Cause::Own) => Ending::Finished { peak },
+            (Outcome::Evicted, Cause::Budget) => Ending::Evicted { peak },
+            _ => Ending::Otherwise,
+        };
+        governor.ended(now, end.id, ending);
+    }
+
+    /// A retry need not wait for its last attempt's groups any more.
+    pub(super) fn removed(&mut self, id: AttemptId) {
+        let is_next = |waiting: &&mut Waiting| waiting.id == AttemptId { number: id.number + 1, ..id };
+        if let Some(settling) = self.queue.iter_mut().find(is_next).and_then(|next| next.settling.as_mut()) {
+            settling.removed = true;
+        }
+    }
+}
+
+/// Whether the attempt itself held most of what all could have. Files that earlier ones left in tmpfs stay charged to the
+/// run, and are nobody's mistake that runs now.
+fn filled_the_budget(evidence: &Evidence) -> bool {
+    let (peak, most) = (evidence.memory_peak, evidence.budget_max);
+    peak.zip(most).is_none_or(|(peak, most)| peak.0 >= most.0 / 10 * 7)
+}
