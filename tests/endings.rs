@@ -151,10 +151,11 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
     let rules = "rules:\n\
         - {match: 'sleep 7071', on_timeout: \"sh -c 'echo looked at {pid}'\", timeout: 300ms}\n\
         - {match: 'sleep 7072', on_timeout: {command: 'sleep 7073', limit: 200ms}, timeout: 300ms}\n\
-        - {match: 'sleep 7074', on_timeout: 'no-such-debugger {pid}', timeout: 300ms}\n";
+        - {match: 'sleep 7074', on_timeout: 'no-such-debugger {pid}', timeout: 300ms}\n\
+        - {match: 'sleep 7075', on_timeout: 'kill -QUIT {pid}', timeout: 300ms}\n";
     fs::write(scene.path("sandtest.yaml"), rules).unwrap();
-    let jobs = ["sleep 7071", "sleep 7072", "sleep 7074"].map(str::to_owned);
-    let ran = scene.run(&jobs, &["-j3"]);
+    let jobs = ["sleep 7071", "sleep 7072", "sleep 7074", "sleep 7075"].map(str::to_owned);
+    let ran = scene.run(&jobs, &["-j4"]);
     let asked: BTreeMap<&str, &Value> = ran
         .attempts()
         .into_iter()
@@ -163,6 +164,12 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
     assert!(asked["sleep 7071"]["output"][0].as_str().unwrap().starts_with("looked at "), "{}", ran.err);
     assert!(asked["sleep 7072"]["ended"].as_str().unwrap().starts_with("killed at its limit"), "{}", ran.err);
     assert!(asked["sleep 7074"]["ended"].as_str().unwrap().contains("not found"), "{}", ran.err);
+    assert_eq!(
+        asked["sleep 7075"]["command"].as_str().unwrap()[..10],
+        *"kill -QUIT",
+        "it ended its target: {}",
+        ran.err
+    );
     assert!(ran.err.contains("sandtest.yaml:2"), "who set the time: {}", ran.err);
     assert_eq!(alive("7073"), Vec::<u32>::new());
     assert!(ran.wall < Duration::from_secs(10), "{:?}", ran.wall);
@@ -198,10 +205,11 @@ fn a_sandtest_that_is_killed_during_a_grace_leaves_nothing() {
 #[test]
 fn what_left_the_process_group_hears_the_stop_signal_too() {
     let scene = Scene::new();
-    let daemon = "trap \"touch cleaned; exit\" TERM; touch up; while :; do sleep 0.05; done";
-    let job = format!("bash -c 'setsid bash -c \"$0\" & sleep 7079' '{}'", daemon.replace('"', "\""));
+    let daemon = "trap \"sleep 0.4; touch cleaned; exit\" TERM; touch up; while :; do sleep 0.05; done";
+    let job = format!("bash -c 'setsid bash -c \"$0\" & sleep 7079' '{}'", daemon);
     let ran = scene.run(&[job], &["--timeout", "1s", "--grace", "1s"]);
     assert!(scene.path("up").exists() && scene.path("cleaned").exists(), "{}", ran.err);
+    assert_eq!(ran.attempts()[0]["leaked"], 0, "it went when it was told to: {}", ran.err);
 }
 
 #[test]

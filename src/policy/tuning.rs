@@ -177,3 +177,6 @@ pub const IDLE_LOOKS: u32 = 20;
 pub const IDLE_LOOK_SHORTEST: Duration = Duration::from_millis(10);
 /// See [`IDLE_LOOKS`].
 pub const IDLE_LOOK_LONGEST: Duration = Duration::from_secs(1);
+
+/// Between looks at whether all of a job that has been asked to end has. Notices of `cgroup.events` come 10 ms late.
+pub const GRACE_LOOK: Duration = Duration::from_millis(5);

@@ -34,7 +34,7 @@ use crate::model::event::{Captured, SpawnError};
 use crate::model::profile::JobSettings;
 use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, Job, LimitName, Limits};
 use crate::policy::scheduler::End;
-use crate::policy::tuning::{KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
+use crate::policy::tuning::{GRACE_LOOK, KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
 
 /// A pipe is read in pieces of this size; as large as a pipe holds at once.
 const PIECE: usize = 64 << 10;
@@ -150,6 +150,7 @@ pub(super) async fn supervise(
         reaped: Cell::new(false),
         killed: Notify::new(),
         felled: Cell::new(false),
+        asked_to_end: Cell::new(false),
         capture: output.as_ref().map(|output| output.capture.clone()),
         sensors: OnceCell::new(),
         frozen: Cell::default(),
@@ -161,6 +162,13 @@ pub(super) async fn supervise(
     let mut end = wait(&live, &child, output.as_mut()).await;
     let held = live.frozen.get().total(shared.clock.now());
     let wall = (shared.clock.now() - began).saturating_sub(held);
+    if let Ok(Some(_)) = end {
+        // Before anything else is waited for: its number may be another's from now on.
+        live.reaped.set(true);
+        if live.asked_to_end.get() {
+            wait_out_the_grace(&live, output.as_mut()).await;
+        }
+    }
     let killed = live.felled.get();
     let mut left = Leftovers::default();
     if let Ok(None) = end {
@@ -385,6 +393,16 @@ async fn wait(
             }
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
+            () = read(&mut output) => {}
+        }
+    }
+}
+
+/// The grace is the whole job's, not only its first process's: what still cleans up may, until the kill.
+async fn wait_out_the_grace(live: &Live, mut output: Option<&mut Output>) {
+    while live.group.v2().is_some() && !live.felled.get() && !settle::is_clean(live) {
+        tokio::select! {
+            () = tokio::time::sleep(GRACE_LOOK) => {}
             () = read(&mut output) => {}
         }
     }

@@ -5,6 +5,7 @@
 //! its time is up ────────────────┴▶ whole look ──▶ on_timeout command, if there is one ──▶ told
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,9 +44,17 @@ const GONE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Inquests {
     glances: BTreeMap<AttemptId, JoinHandle<Glance>>,
-    /// Told when nobody wants to know any more.
-    going_on: BTreeMap<AttemptId, Rc<Notify>>,
+    going_on: BTreeMap<AttemptId, Rc<Inquest>>,
     told: BTreeMap<AttemptId, Diagnosis>,
+}
+
+/// One that goes on.
+#[derive(Debug, Default)]
+struct Inquest {
+    /// Told when nobody wants to know any more.
+    enough: Notify,
+    /// What is known while a command still asks.
+    seen: RefCell<Option<Diagnosis>>,
 }
 
 /// An `on_timeout` command that is ready to start.
@@ -67,8 +76,9 @@ impl Inquests {
 
     /// Takes the second, asks `command`, and tells the loop.
     pub fn begin(&mut self, shared: &Rc<Shared>, id: AttemptId, live: &Live, command: Option<Command>) {
-        let (glance, shared, enough) = (self.glances.remove(&id), shared.clone(), Rc::new(Notify::new()));
-        self.going_on.insert(id, enough.clone());
+        let (glance, shared, inquest) =
+            (self.glances.remove(&id), shared.clone(), Rc::new(Inquest::default()));
+        self.going_on.insert(id, inquest.clone());
         let (pids, group) = (live.pids(), path_of(live));
         let memory = live.sensors().memory(false).or(live.samples.borrow().memory);
         let memory_max = live.group.limits().memory_max;
@@ -85,7 +95,10 @@ impl Inquests {
             let seen = spawn_blocking(look).await.unwrap_or_default();
             let mut diagnosis = diagnosis::read(seen, &output);
             if let Some(command) = command {
-                diagnosis.asked = Some(ask(&shared, command, &enough).await);
+                let ended = "the attempt ended meanwhile".into();
+                let asked = Asked { command: command.words.join(" "), ended, output: Vec::new() };
+                *inquest.seen.borrow_mut() = Some(Diagnosis { asked: Some(asked), ..diagnosis.clone() });
+                diagnosis.asked = Some(ask(&shared, command, &inquest.enough).await);
             }
             let _ = shared.news.send(News::Diagnosed(id, Box::new(diagnosis)));
         });
@@ -101,10 +114,11 @@ impl Inquests {
     /// What was found out about an attempt that has ended. Whatever still goes on about it ends.
     pub fn conclude(&mut self, id: AttemptId) -> Option<Diagnosis> {
         self.glances.remove(&id);
-        if let Some(enough) = self.going_on.remove(&id) {
-            enough.notify_one();
-        }
-        self.told.remove(&id)
+        let unfinished = self.going_on.remove(&id).and_then(|inquest| {
+            inquest.enough.notify_one();
+            inquest.seen.take()
+        });
+        self.told.remove(&id).or(unfinished)
     }
 }
 
@@ -185,6 +199,8 @@ async fn listen(pipe: &AsyncFd<OwnedFd>, child: &Child, output: &mut Vec<u8>) ->
                     Ok(more) => more.unwrap_or(false),
                     Err(_would_block) => true,
                 };
+                // One that floods its output is held back, not us.
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
             ready = ended.readable() => {
                 drop(ready.ok()?);
@@ -196,7 +212,7 @@ async fn listen(pipe: &AsyncFd<OwnedFd>, child: &Child, output: &mut Vec<u8>) ->
 
 /// Reads once, and keeps the end of it all. Returns whether there may be more.
 fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; 4096];
+    let mut piece = vec![0; OUTPUT];
     let count = nix::unistd::read(pipe, &mut piece)?;
     output.extend_from_slice(&piece[..count]);
     output.drain(..output.len().saturating_sub(OUTPUT));

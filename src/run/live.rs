@@ -37,6 +37,8 @@ pub struct Live {
     pub killed: Notify,
     /// Whether all of it was killed while its first process lived: what is left of it then has not been left behind.
     pub felled: Cell<bool>,
+    /// Whether all of it was asked to end, with SIGTERM: it has its grace then.
+    pub asked_to_end: Cell<bool>,
     /// What it writes, where that is captured.
     pub capture: Option<Rc<RefCell<Capture>>>,
     /// What was measured where the kernel doesn't.
@@ -158,6 +160,7 @@ impl Live {
     /// Sends `signal` to the attempt's process group; what is stopped wakes up to see it.
     pub fn signal(&self, signal: i32) {
         let Ok(signal) = Signal::try_from(signal) else { return };
+        self.asked_to_end.set(self.asked_to_end.get() || signal == Signal::SIGTERM);
         // The group's number stays ours until its leader is reaped.
         if !self.reaped.get() {
             let group = Pid::from_raw(self.pid.cast_signed());

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, Stat};
+use rustix::fs::{AtFlags, Mode, Stat, StatxFlags};
 
 use super::record::RunFile;
 use crate::kernel::folder::{self, Found};
@@ -130,7 +130,10 @@ impl Temporary {
         // Access lists are such attributes, too.
         let attributes = |error| if error == rustix::io::Errno::NOTSUP { Ok(0) } else { Err(error) };
         let plain = rustix::fs::flistxattr(&dir, &mut [0u8; 0][..]).or_else(attributes)? == 0;
-        Ok(same && plain && folder::is_empty(dir.as_fd())?)
+        // Immutable, append-only and the like (chattr(1)).
+        let seen = rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+        let unmarked = seen.stx_attributes.is_empty();
+        Ok(same && plain && unmarked && folder::is_empty(dir.as_fd())?)
     }
 
     /// Removes all of them at the end of a run. Why that is not possible, if it is not.

@@ -94,8 +94,13 @@ fn busy(seen: &Observation, several: bool) -> Option<String> {
         return None;
     }
     if share(by_processes, window) < share(used, window) / 2.0 {
+        let elsewhere = if seen.process_count > seen.processes.len() as u64 {
+            "in processes that were not looked at one by one"
+        } else {
+            "in processes that came and went"
+        };
         return Some(format!(
-            "busy: it used {} of a processor, most of it in processes that came and went",
+            "busy: it used {} of a processor, most of it {elsewhere}",
             percent(used, window)
         ));
     }
