@@ -128,8 +128,7 @@ impl Running {
 impl Clocks {
     /// Those of a job that has exec'd at `now`.
     pub fn start(now: Duration, spec: &JobSpec) -> Clocks {
-        // A shorter time leaves the diagnosis to its own two looks.
-        let glance_at = spec.timeout.filter(|timeout| *timeout > GLANCE_BEFORE);
+        let glance_at = spec.timeout.map(|timeout| now + timeout - GLANCE_BEFORE.min(timeout / 2));
         let idle = |limit: Duration| Idle {
             since: now,
             seen: Activity::default(),
@@ -140,7 +139,7 @@ impl Clocks {
         Clocks {
             since: now,
             slow_at: spec.slow_after.map(|period| now + period),
-            glance_at: glance_at.map(|timeout| now + timeout - GLANCE_BEFORE),
+            glance_at,
             idle: spec.idle_timeout.map(idle),
         }
     }
