@@ -376,7 +376,7 @@ impl Drive {
         let settings = &plan.jobs[id.job.0 as usize].settings;
         let diagnosis = self.inquests.conclude(id).map(Box::new);
         let failures = self.failures.entry(id.job).or_default();
-        let tries = Tries { this: *failures + 1, most: settings.retry.count + 1 };
+        let tries = Tries { this: *failures + 1, most: settings.retry.count.saturating_add(1) };
         let failed = match next {
             Next::Done(Verdict::Pass) | Next::Again | Next::Retry(_) => false,
             Next::Done(Verdict::Flaky) => settings.flaky_result == FlakyResult::Fail,

@@ -41,7 +41,8 @@ impl Claims {
             slots: (0..most).collect(),
             weight_left: most,
             most,
-            groups: groups.iter().map(|count| (0..*count).collect()).collect(),
+            // No more of them are ever taken at once.
+            groups: groups.iter().map(|count| (0..(*count).min(most)).collect()).collect(),
         }
     }
 

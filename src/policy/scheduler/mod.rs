@@ -103,7 +103,7 @@ impl Scheduler {
     pub fn next_deadline(&self) -> Option<Duration> {
         let of_running = self.running.iter().filter_map(Running::next_deadline);
         let settling = queue::begun(&self.queue).filter_map(|waiting| waiting.settling);
-        let of_retries = settling.filter(|_| !self.closed).map(|settling| settling.next(self.stepped));
+        let of_retries = settling.filter(|_| !self.closed).filter_map(|settling| settling.next(self.stepped));
         of_running.chain(of_retries).chain(self.run_clock.next()).min()
     }
 

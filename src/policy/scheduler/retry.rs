@@ -29,9 +29,9 @@ impl Settling {
         now >= self.not_before && (now >= self.at_last || (self.removed && calm))
     }
 
-    /// When to ask again although nothing has happened.
-    pub fn next(self, now: Duration) -> Duration {
-        if now < self.not_before { self.not_before } else { self.at_last }
+    /// When to ask again although nothing has happened. `None`: all it waits for now is its turn.
+    pub fn next(self, now: Duration) -> Option<Duration> {
+        [self.not_before, self.at_last].into_iter().find(|at| *at > now)
     }
 }
 

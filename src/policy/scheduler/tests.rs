@@ -468,6 +468,21 @@ fn a_retry_waits_until_nobody_is_kept_waiting() {
 }
 
 #[test]
+fn a_retry_that_only_waits_for_its_turn_wakes_nobody_and_stops_no_clock() {
+    let mut specs: Vec<JobSpec> = jobs(Some(60 * SECOND), 2).into_iter().map(retrying(1)).collect();
+    specs[0].retry.delay = Duration::ZERO;
+    let mut run = Scheduler::new(Settings { settle_timeout: 10 * SECOND, ..settings(1) }, specs);
+    run.step(ms(0), Input::Begin);
+    run.step(ms(0), Input::Started(attempt(0, 1)));
+    let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(1)));
+    assert_eq!(starts(&effects), [(attempt(1, 1), 0)], "meanwhile another starts");
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    run.step(SECOND, Input::Removed(attempt(0, 1)));
+    let effects = pass(&mut run, 100 * SECOND, |_| Activity::default());
+    assert!(effects.contains(&(61 * SECOND, Effect::Diagnose(attempt(1, 1)))), "{effects:?}");
+}
+
+#[test]
 fn what_is_tried_often_enough_has_failed() {
     let mut run = started(retrying(2));
     for number in 1..=2 {
