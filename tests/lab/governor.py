@@ -128,25 +128,18 @@ def g02_large_and_small_ones_together(s):
     s.run([hog(300, 1.0)] * 4 + [hog(30, 0.4)] * many(40)).assert_all_pass(4 + many(40))
 
 
-def assert_no_oom_kill(s):
-    """Where looks come in time. In an emulated guest on a busy host one may come seconds late, and the cap is what holds."""
-    killed = [a for a in s.attempts if a["oom_kills"]]
-    assert all(a["cause"] == "budget" and a["verdict"] is None for a in killed), killed
-    if SLOW == 1: assert not killed, killed
-
-
 @scene
 def g03_a_fast_ramp_meets_no_oom_killer(s):
     """2 GiB/s of all together; nobody is over a limit of its own."""
     s.run([hog(220, 0.3, 2048 / 8)] * many(12)).assert_all_pass(many(12))
-    assert_no_oom_kill(s)
+    assert all(not a["oom_kills"] for a in s.attempts), [a for a in s.attempts if a["oom_kills"]]
 
 
 @scene
 def g04_a_slow_ramp_meets_no_oom_killer(s):
     """800 MiB/s of all together."""
     s.run([hog(220, 0.3, 100)] * many(12)).assert_all_pass(many(12))
-    assert_no_oom_kill(s)
+    assert all(not a["oom_kills"] for a in s.attempts), [a for a in s.attempts if a["oom_kills"]]
 
 
 @scene
@@ -202,8 +195,7 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
         assert all(ms >= 0 for ms in late), late
         frozen = [a["frozen_ms"] for a in ended]
         told.append((late, frozen))
-        # Whether one is frozen at all is a matter of luck where memory fills ten times slower.
-        if (any(frozen) or SLOW > 1) and all(ms < (50 if SLOW == 1 else 1000) for ms in late): return
+        if any(frozen) and all(ms < (50 if SLOW == 1 else 1000) for ms in late): return
     raise AssertionError(told)
 
 
