@@ -68,6 +68,13 @@ pub struct Hold {
     pub line: f64,
 }
 
+impl Admission {
+    /// Whether nobody may start beside those that run, whoever asks.
+    pub fn is_closed(&self) -> bool {
+        self.running > 0 && self.closed.is_some()
+    }
+}
+
 impl Governor {
     /// Begins a step's starts.
     pub fn admission(&self) -> Admission {

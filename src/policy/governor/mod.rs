@@ -24,6 +24,7 @@
 //! - [`admit`]: may this job start now
 //! - [`pressure`]: who is kept waiting
 //! - [`standing`]: green to red, and what was decided
+//! - [`membership`]: jobs that come and go
 
 mod admit;
 mod brake;
@@ -31,11 +32,13 @@ mod estimate;
 mod evict;
 mod finished;
 mod job;
+mod membership;
 mod pressure;
 mod room;
 mod standing;
 mod track;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -96,7 +99,8 @@ pub enum Act {
 }
 
 /// How a job's attempt ended, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// By itself: what it came to is worth knowing.
     Finished {
@@ -118,6 +122,8 @@ pub struct Governor {
     settings: Settings,
     /// By number.
     jobs: Vec<Job>,
+    /// Numbers that nobody has any more.
+    free: BTreeSet<u32>,
     /// Numbers of those that run, the most senior first.
     running: Vec<usize>,
     known: Known,
@@ -135,6 +141,7 @@ impl Governor {
         let job = |(number, facts): (u32, &JobFacts)| Job::new(JobId(number), facts);
         Governor {
             jobs: (0..).zip(jobs).map(job).collect(),
+            free: BTreeSet::new(),
             running: Vec::new(),
             known: Known::default(),
             next_seniority: 0,
@@ -207,7 +214,11 @@ impl Governor {
     /// An attempt is over.
     pub fn ended(&mut self, now: Duration, id: AttemptId, ending: Ending) {
         let at = id.job.0 as usize;
-        self.running.retain(|other| *other != at);
+        let seniority = self.jobs[at].seniority;
+        let place = self.running.partition_point(|other| self.jobs[*other].seniority < seniority);
+        if self.running.get(place) == Some(&at) {
+            self.running.remove(place);
+        }
         let job = &mut self.jobs[at];
         self.room.gone(job.now.memory);
         match ending {

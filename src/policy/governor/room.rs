@@ -72,6 +72,11 @@ impl Room {
         };
     }
 
+    /// From now on; what follows from it is seen at the next look.
+    pub fn set_budget(&mut self, budget: Option<Bytes>) {
+        self.settings.budget = budget;
+    }
+
     /// A job's memory has come back since the last look.
     pub fn gone(&mut self, memory: f64) {
         self.usage = (self.usage - memory).max(0.0);

@@ -41,6 +41,11 @@ impl Standing {
         }
     }
 
+    /// The state that users see.
+    pub fn shown(&self) -> State {
+        self.shown
+    }
+
     pub fn running(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.summary.peak_concurrency = self.summary.peak_concurrency.max(count);
