@@ -3,8 +3,8 @@
 //! The house, from the bottom up. Arrows point one way (`tests/layering.rs` guards them):
 //!
 //! ```text
-//! cli -> run, report, source, profile, host -> kernel, systemd -> model
-//!        run, simulate                      -> policy          -> model
+//! cli -> run, broker, report, source, profile, host -> kernel, systemd -> model
+//!        run, broker, simulate                      -> policy          -> model
 //! ```
 //!
 //! - [`model`]: plain data: job, limits, profile, outcome, event
@@ -16,9 +16,11 @@
 //! - [`profile`]: YAML -> profile: load, inherit, resolve against the host
 //! - [`source`]: where jobs come from: a command, its shards, a list
 //! - [`run`]: the imperative shell: one loop that feeds policy and performs its effects
+//! - [`broker`]: one budget for many runs: protocol, metrics
 //! - [`report`]: one event stream, many readers: terminal, JSON lines
 //! - [`cli`]: one file a subcommand
 
+pub mod broker;
 pub mod cli;
 pub mod host;
 #[allow(unsafe_code, reason = "the one layer that talks to the kernel itself")]

@@ -18,8 +18,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("profile", &["model"]),
         ("source", &["model"]),
         ("run", &["policy", "kernel", "model"]),
+        ("broker", &["policy", "kernel", "model"]),
         ("report", &["model"]),
-        ("cli", &["run", "simulate", "report", "source", "profile", "host", "kernel", "systemd", "model"]),
+        ("cli", &["run", "broker", "simulate", "report", "source", "profile", "host", "kernel", "systemd", "model"]),
         ("main.rs", &["cli"]),
         ("lib.rs", &[]),
     ])

@@ -5,8 +5,10 @@
 //! - [`diagnosis`]: what an attempt that ran out of time was doing
 //! - [`governor`]: how many may run, what stands still, what is evicted
 //! - [`scheduler`]: which attempt starts, is stopped or killed now
+//! - [`broker`]: one budget for many runs: whose turn it is, who gives way
 //! - [`sampling`]: when limits that the kernel does not hold are looked at again
 
+pub mod broker;
 pub mod diagnosis;
 pub mod governor;
 pub mod sampling;

@@ -180,3 +180,41 @@ pub const IDLE_LOOK_LONGEST: Duration = Duration::from_secs(1);
 
 /// Between looks at whether all of a job that has been asked to end has. Notices of `cgroup.events` come 10 ms late.
 pub const GRACE_LOOK: Duration = Duration::from_millis(5);
+
+// The broker's. Where nothing else is said, chosen for what they promise, and held by the tests of policy/broker.
+
+/// Shares are level over about so long: what somebody has lacked for longer is not made up for. Some lengths of a job.
+pub const SHARE_CREDIT: Duration = Duration::from_secs(5);
+
+/// What somebody holds counts as if it were kept for so long still: who holds less is served before who has had less.
+pub const SHARE_AHEAD: Duration = Duration::from_secs(1);
+
+/// The first in line is overtaken by whoever fits for so long, and by nobody after that: small jobs fill memory,
+/// and a large one of another user would never find its gap.
+pub const OVERTAKEN_FOR: Duration = Duration::from_secs(2);
+
+/// A user with nothing running whose first request was refused for so long has room made for it, if others have more
+/// than their share. Before that some job has mostly ended by itself; jobs of minutes would keep it out for as long.
+pub const HUNGRY_FOR: Duration = Duration::from_secs(1);
+
+/// A batch run that nothing was granted to for so long counts as an interactive one, until its next grant.
+pub const BATCH_AGES: Duration = Duration::from_secs(30);
+
+/// How long a client may take to do what it is asked to, and then the broker's own freeze, before it is killed.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a client whose connection is lost, and which still lives, may take to come back. A restart takes a tenth.
+pub const LOST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a new broker waits for those that ran under the last one to tell what still runs. They come back within
+/// 100 ms where the machine is not overloaded.
+pub const RECOVERY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests of one client that wait at once: as many as are looked at in a step, four times over.
+pub const CLIENT_REQUESTS: usize = 4 * CANDIDATES;
+
+/// A client is told no more often what it may count on, and why it waits.
+pub const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// So many kins are remembered before those are forgotten that nobody has and that teach nothing any more.
+pub const KINS: usize = 2 * REMEMBERED;

@@ -18,8 +18,8 @@
 
 use std::time::Duration;
 
-use super::Governor;
 use super::job::Phase;
+use super::{Act, Governor};
 use crate::model::JobId;
 use crate::model::governor::Signal;
 use crate::policy::tuning::{
@@ -42,6 +42,8 @@ pub struct Admission {
     coming: bool,
     cpus: f64,
     asked: usize,
+    /// Whether who is asked about next need not wait for processors.
+    regardless: bool,
     /// Groups of which a job that never ran was refused: the others are no better, and room only shrinks.
     refused: Vec<(u32, Hold)>,
 }
@@ -72,6 +74,12 @@ impl Admission {
     /// Whether nobody may start beside those that run, whoever asks.
     pub fn is_closed(&self) -> bool {
         self.running > 0 && self.closed.is_some()
+    }
+
+    /// Whether who is asked about next may start however busy the processors are: somebody of whom nothing runs. They are
+    /// shared, as memory is not.
+    pub fn regardless_of_processors(&mut self, yes: bool) {
+        self.regardless = yes;
     }
 }
 
@@ -126,6 +134,7 @@ impl Governor {
             coming: coming > 0.0,
             cpus,
             asked: 0,
+            regardless: false,
             refused: Vec::new(),
         }
     }
@@ -143,7 +152,7 @@ impl Governor {
         let job_id = job;
         let job = &self.jobs[job.0 as usize];
         let extra = admission.weight.saturating_add(job.weight) > self.settings.jobs;
-        if extra && admission.active {
+        if extra && admission.active && !admission.regardless {
             let busy = admission.cpus + PROCESSORS_FREE * self.known.cpus(job.group);
             let processors = f64::from(self.settings.cpus);
             if busy > processors {
@@ -197,6 +206,36 @@ impl Governor {
             _ => Duration::ZERO,
         };
         if job.evicted > 0 && waited > EVICTED_PATIENCE { Answer::Stop(hold) } else { Answer::Wait(hold) }
+    }
+
+    /// Evicts until `job` would fit, for somebody of whom nothing runs: of those that `may` be, and that may be evicted at
+    /// all, the cheapest first. Nothing where that would not help, or where memory is on its way back already.
+    pub fn make_room(&mut self, job: JobId, mut may: impl FnMut(JobId) -> bool) -> Vec<Act> {
+        let admission = self.admission();
+        if admission.coming || admission.closed.is_some() || !self.room.is_known() {
+            return Vec::new();
+        }
+        let job = &self.jobs[job.0 as usize];
+        let estimate = self.known.estimate(job, self.room.whole(), self.room.tick());
+        let deviation = (admission.variance + estimate.deviation.powi(2)).sqrt();
+        let room = self.room.for_starts() - self.room.guard();
+        let gap = room - admission.expected - CAUTION * deviation;
+        let (mut deficit, mut victims) = (estimate.mean - gap, Vec::new());
+        for at in self.by_cost() {
+            if deficit <= 0.0 {
+                break;
+            }
+            let victim = &self.jobs[at];
+            if may(victim.id) {
+                deficit -= victim.now.memory + if victim.is_active() { victim.remaining() } else { 0.0 };
+                victims.push(at);
+            }
+        }
+        let mut acts = Vec::new();
+        if deficit <= 0.0 {
+            victims.into_iter().for_each(|at| self.kill(at, Signal::Memory, gap, estimate.mean, &mut acts));
+        }
+        acts
     }
 
     /// Whether one more may start of which nothing is known, beside those that are still growing. A flood of them would

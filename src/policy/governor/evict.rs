@@ -55,7 +55,7 @@ impl Governor {
     }
 
     /// The cheapest first: the least work lost for a byte won.
-    fn by_cost(&self) -> Vec<usize> {
+    pub(super) fn by_cost(&self) -> Vec<usize> {
         let worthwhile = WORTHWHILE * self.room.whole();
         let cost = |job: &Job| {
             let frozen = if job.is_active() { 1.0 } else { 0.5 };
@@ -70,7 +70,7 @@ impl Governor {
         victims.into_iter().map(|(_, at)| at).collect()
     }
 
-    fn kill(&mut self, at: usize, signal: Signal, value: f64, line: f64, acts: &mut Vec<Act>) {
+    pub(super) fn kill(&mut self, at: usize, signal: Signal, value: f64, line: f64, acts: &mut Vec<Act>) {
         let job = &mut self.jobs[at];
         (job.phase, job.evicting) = (Phase::Dying, true);
         let id = job.attempt_id();

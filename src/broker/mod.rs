@@ -1,0 +1,11 @@
+//! One budget for many runs: what is said between them and the broker, and what it tells of itself.
+//!
+//! The decisions are [`crate::policy::broker`]'s; this is how they come to others (docs/design/broker.md).
+//!
+//! - [`lines`]: bytes -> lines, of which none is longer than may be
+//! - [`protocol`]: lines -> messages, and what they mean to the state machine
+//! - [`metrics`]: what Prometheus reads
+
+pub mod lines;
+pub mod metrics;
+pub mod protocol;

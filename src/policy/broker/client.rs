@@ -1,0 +1,251 @@
+//! One client: what it wants, what it holds.
+//!
+//! ```text
+//! job:  waiting ── grant ──▶ running ── ended for good ──▶ forgotten
+//!          ▲  │                 │
+//!          │  └─ parent's room ─▶ riding (inside of another client's job, which pays for it)
+//!          └──── want ◀── resting ◀── ended, and runs again
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::messages::{Priority, Request, Share, Wait, Who, Why};
+use super::shares::Account;
+use crate::model::{AttemptId, JobId};
+use crate::policy::tuning::BATCH_AGES;
+
+/// Place among the requests of one client: those that have run before in the order of their first start, then the
+/// others as they came.
+pub(super) type Place = (u32, u64, JobId);
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub who: Who,
+    pub account: Account,
+    /// By the client's own number.
+    pub jobs: BTreeMap<JobId, Known>,
+    pub queue: BTreeSet<Place>,
+    /// Attempts that run, riding ones too.
+    pub permits: u32,
+    /// Weight of those.
+    weight: u32,
+    /// How many have each group.
+    groups: Vec<u32>,
+    /// Bytes that its jobs are expected to come to; without riding ones.
+    pub memory: f64,
+    /// Weight of its jobs, without riding ones.
+    pub load: u32,
+    /// What of both its user is charged with.
+    pub counted: (f64, u32),
+    /// Its first request that the law refused, and since when.
+    pub refused: Option<(AttemptId, Duration)>,
+    /// Why nothing of it started in the last step.
+    pub why: Option<Why>,
+    /// Since when it waits, or since its last grant.
+    pub waiting_since: Option<Duration>,
+    /// Since when it waits and nothing of it runs.
+    pub hungry_since: Option<Duration>,
+    /// Since when its connection is gone.
+    pub lost_since: Option<Duration>,
+    /// Jobs of which it has not done what it was asked to.
+    pub overdue: BTreeSet<JobId>,
+    /// What it was told last, and when.
+    pub told_wait: Option<(Duration, Wait)>,
+    pub told_share: Option<(Duration, Share)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The governor's number of it.
+    pub number: JobId,
+    /// Of the attempt that waits, runs or ran last.
+    pub attempt: u32,
+    pub weight: u32,
+    pub groups: Vec<u32>,
+    /// The governor's number of its kin.
+    pub kin: u32,
+    pub phase: Phase,
+    /// Rank of its first start among all.
+    pub seniority: Option<u32>,
+    /// Bytes that count for it in [`Client::memory`].
+    pub memory: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Waiting(Place),
+    Running,
+    Riding,
+    Resting,
+}
+
+/// What a request has to wait for, whatever the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// As many of the client run as may: nothing behind it starts either, or a heavy one never would.
+    Places,
+    /// One of its groups is taken. Others go on.
+    Group,
+}
+
+impl Client {
+    pub fn new(who: Who, account: Account) -> Client {
+        Client {
+            groups: vec![0; who.groups.len()],
+            who,
+            account,
+            jobs: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            permits: 0,
+            weight: 0,
+            memory: 0.0,
+            load: 0,
+            counted: (0.0, 0),
+            refused: None,
+            why: None,
+            waiting_since: None,
+            hungry_since: None,
+            lost_since: None,
+            overdue: BTreeSet::new(),
+            told_wait: None,
+            told_share: None,
+        }
+    }
+
+    pub fn limit(&mut self, parallel: u32, groups: Vec<u32>) {
+        self.groups.resize(groups.len().max(self.groups.len()), 0);
+        (self.who.parallel, self.who.groups) = (parallel, groups);
+    }
+
+    /// Whether its turn comes before that of a batch run.
+    pub fn is_urgent(&self, now: Duration) -> bool {
+        let waited = self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.who.priority == Priority::Interactive || waited >= BATCH_AGES
+    }
+
+    /// Whether anything may be granted to it.
+    pub fn is_served(&self) -> bool {
+        self.lost_since.is_none() && self.overdue.is_empty() && !self.queue.is_empty()
+    }
+
+    pub fn lack(&self, job: &Known) -> Option<Lack> {
+        let is_taken = |group: &u32| {
+            let at = *group as usize;
+            let most = self.who.groups.get(at).copied().unwrap_or(u32::MAX);
+            self.groups.get(at).is_some_and(|taken| *taken >= most)
+        };
+        if job.groups.iter().any(is_taken) {
+            return Some(Lack::Group);
+        }
+        // One that weighs more than may run at once runs alone.
+        let most = self.who.parallel.max(1);
+        let weight = job.weight.clamp(1, most);
+        (self.weight.saturating_add(weight) > most).then_some(Lack::Places)
+    }
+
+    /// Weight that may still start.
+    pub fn places(&self) -> u32 {
+        self.who.parallel.max(1).saturating_sub(self.weight)
+    }
+
+    /// Takes what the job needs of the client's own.
+    pub fn take(&mut self, job: JobId, riding: bool) {
+        let most = self.who.parallel.max(1);
+        let Some(known) = self.jobs.get_mut(&job) else { return };
+        if let Phase::Waiting(place) = known.phase {
+            self.queue.remove(&place);
+        }
+        // What is given back later is what was taken, whatever becomes of the limit meanwhile.
+        known.weight = known.weight.clamp(1, most);
+        known.phase = if riding { Phase::Riding } else { Phase::Running };
+        self.weight = self.weight.saturating_add(known.weight);
+        self.permits += 1;
+        self.hungry_since = None;
+        if !riding {
+            self.load = self.load.saturating_add(known.weight);
+        }
+        for group in &known.groups {
+            if let Some(taken) = self.groups.get_mut(*group as usize) {
+                *taken += 1;
+            }
+        }
+    }
+
+    /// Gives it back. Returns whether it was running, and not riding; `None` if neither.
+    pub fn give_back(&mut self, now: Duration, job: JobId) -> Option<bool> {
+        let known = self.jobs.get_mut(&job)?;
+        let running = match known.phase {
+            Phase::Running => true,
+            Phase::Riding => false,
+            Phase::Waiting(_) | Phase::Resting => return None,
+        };
+        known.phase = Phase::Resting;
+        self.weight = self.weight.saturating_sub(known.weight);
+        self.permits = self.permits.saturating_sub(1);
+        self.hungry_since = (self.permits == 0).then_some(now);
+        if running {
+            self.load = self.load.saturating_sub(known.weight);
+        }
+        self.memory = (self.memory - known.memory).max(0.0);
+        known.memory = 0.0;
+        for group in &known.groups {
+            if let Some(taken) = self.groups.get_mut(*group as usize) {
+                *taken = taken.saturating_sub(1);
+            }
+        }
+        self.overdue.remove(&job);
+        Some(running)
+    }
+
+    /// A riding one is paid for by itself from now on.
+    pub fn alight(&mut self, job: JobId) {
+        if let Some(known) = self.jobs.get_mut(&job) {
+            known.phase = Phase::Running;
+            self.load = self.load.saturating_add(known.weight);
+        }
+    }
+
+    /// A job's request stands in line. `arrival`: larger for each.
+    pub fn enqueue(&mut self, now: Duration, job: JobId, arrival: u64) {
+        let Some(known) = self.jobs.get_mut(&job) else { return };
+        let place = (known.seniority.unwrap_or(u32::MAX), arrival, job);
+        known.phase = Phase::Waiting(place);
+        self.queue.insert(place);
+        self.waiting_since.get_or_insert(now);
+        if self.permits == 0 {
+            self.hungry_since.get_or_insert(now);
+        }
+    }
+
+    /// It has left the line without a grant.
+    pub fn leave(&mut self, job: JobId) {
+        if let Some(Phase::Waiting(place)) = self.jobs.get(&job).map(|known| known.phase) {
+            self.queue.remove(&place);
+        }
+        if self.queue.is_empty() {
+            self.waiting_since = None;
+        }
+    }
+
+    /// Those that run, riding ones too.
+    pub fn running(&self) -> impl Iterator<Item = (JobId, &Known)> {
+        let runs = |known: &Known| matches!(known.phase, Phase::Running | Phase::Riding);
+        self.jobs.iter().filter(move |(_, known)| runs(known)).map(|(job, known)| (*job, known))
+    }
+}
+
+impl Known {
+    pub fn new(request: &Request, number: JobId, kin: u32) -> Known {
+        Known {
+            number,
+            attempt: request.id.number,
+            weight: request.weight.max(1),
+            groups: request.groups.clone(),
+            kin,
+            phase: Phase::Resting,
+            seniority: None,
+            memory: 0.0,
+        }
+    }
+}
