@@ -20,7 +20,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("run", &["policy", "kernel", "model"]),
         ("broker", &["policy", "kernel", "model"]),
         ("report", &["model"]),
-        ("cli", &["run", "broker", "simulate", "report", "source", "profile", "host", "kernel", "systemd", "model"]),
+        (
+            "cli",
+            &[
+                "run", "broker", "simulate", "report", "source", "profile", "host", "kernel", "systemd",
+                "model",
+            ],
+        ),
         ("main.rs", &["cli"]),
         ("lib.rs", &[]),
     ])

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::lines::Lines;
-use crate::policy::broker::{Broker, Settings};
+use crate::model::{Bytes, JobId};
+use crate::policy::broker::{Broker, ClientId, Input, Priority, Settings, UserId};
 use crate::policy::governor;
 
 const TO_BROKER_LINES: &str = include_str!("../fixtures/to-broker.jsonl");

@@ -259,6 +259,11 @@ impl User {
             known: false,
         }
     }
+
+    /// Which parts of what the user has these are: a run is compared with the other runs of its user only.
+    pub(super) fn part(&self, memory: f64, load: u32) -> (f64, f64) {
+        (memory / self.memory.max(1.0), f64::from(load) / f64::from(self.load.max(1)))
+    }
 }
 
 /// Where one starts who comes to these: level with the one who has had least.

@@ -149,6 +149,9 @@ impl Broker {
     /// Takes in what has happened, and starts nobody yet: who has several things to tell is heard out first.
     pub fn take(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if let Input::Gap(gap) = input {
+            self.stepped = (self.stepped + gap).min(now);
+        }
         self.charge(now);
         match input {
             Input::Hello { client, who, instead_of } => self.hello(client, who, instead_of),
@@ -262,8 +265,10 @@ impl Broker {
         }
         self.users.values_mut().for_each(|user| user.account.keep_up(lead));
         for of in self.clients.values_mut() {
-            of.account.pass(time);
             if let Some(user) = self.users.get_mut(&of.who.user) {
+                let (memory, load) = user.part(of.memory, of.load);
+                of.account.hold(memory, load);
+                of.account.pass(time);
                 user.lead = user.lead.max(of.account.served());
             }
         }
@@ -355,7 +360,6 @@ impl Broker {
     fn forgive(&mut self, gap: Duration) {
         self.governor.forgive(gap);
         self.orders.forgive(gap);
-        self.stepped += gap;
         let refused = self.clients.values_mut().filter_map(|client| client.refused.as_mut());
         refused.for_each(|(_, since)| *since += gap);
         let of_users = self.users.values_mut().map(|user| &mut user.waiting_since);

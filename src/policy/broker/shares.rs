@@ -18,9 +18,9 @@ use crate::policy::tuning::{SHARE_AHEAD, SHARE_CREDIT};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Account {
     weight: f64,
-    /// Seconds of the whole box, over the weight.
+    /// Seconds of all that there is, over the weight: of the box for a user, of what its user has for a run.
     served: f64,
-    /// Part of the box that it holds now.
+    /// Part of all that it holds now.
     held: f64,
 }
 
@@ -41,12 +41,12 @@ impl Account {
         self.weight
     }
 
-    /// Seconds of the whole box that it has had, over its weight.
+    /// Seconds of all that there is that it has had, over its weight.
     pub fn served(&self) -> f64 {
         self.served
     }
 
-    /// Part of the box that it holds now: the larger one of memory and jobs.
+    /// Part of all that it holds now: the larger one of memory and jobs.
     pub fn held(&self) -> f64 {
         self.held
     }

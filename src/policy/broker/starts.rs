@@ -39,6 +39,7 @@ struct Turn {
 }
 
 /// What one start came to.
+#[derive(Debug, Clone, Copy)]
 enum Came {
     Started,
     Refused(Hold),
@@ -73,9 +74,10 @@ impl Broker {
             let (client, user) = (turn.client, turn.user);
             let hungry = self.users.get(&user).is_some_and(|user| user.permits == 0);
             admission.regardless_of_processors(hungry);
-            match self.ask(now, client, id, &mut admission, effects) {
+            let came = self.ask(now, client, id, &mut admission, effects);
+            match came {
                 Came::Started => {}
-                Came::Refused(hold) => {
+                Came::Refused(hold) | Came::UserRefused(hold) => {
                     let first_of_all = held.is_none();
                     held = held.or(Some(hold));
                     let patience = if hungry { HUNGRY_FOR } else { OVERTAKEN_FOR };
@@ -85,10 +87,9 @@ impl Broker {
                             self.feed(now, client, id.job, effects);
                         }
                     }
-                }
-                Came::UserRefused(hold) => {
-                    held = held.or(Some(hold));
-                    self.close(&mut line, Why::Held(hold), |other| other.user == user);
+                    if matches!(came, Came::UserRefused(_)) {
+                        self.close(&mut line, Why::Held(hold), |other| other.user == user);
+                    }
                 }
                 Came::AllRefused(hold) => {
                     held = held.or(Some(hold));
@@ -336,7 +337,8 @@ impl Broker {
         let (all, jobs) = (self.governor.budget().0, f64::from(self.settings.governor.jobs.max(1)));
         // Where nothing limits memory, it is not what there is too little of.
         let part = |memory: f64| if all == u64::MAX { 0.0 } else { memory / all.max(1) as f64 };
-        of.account.hold(part(of.memory), f64::from(of.load) / jobs);
+        let (of_memory, of_jobs) = user.part(of.memory, of.load);
+        of.account.hold(of_memory, of_jobs);
         user.account.hold(part(user.memory), f64::from(user.load) / jobs);
     }
 

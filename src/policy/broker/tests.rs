@@ -335,3 +335,21 @@ fn nothing_starts_before_the_machine_was_looked_at() {
     let effects = broker.step(ms(6), Input::Sensed(Box::default(), Vec::new()));
     assert!(effects.contains(&Effect::Grant(client(1), attempt(0, 1))), "{effects:?}");
 }
+
+#[test]
+fn nobody_is_charged_for_a_time_in_which_the_machine_slept() {
+    let mut world = World::new(1024, 8);
+    let (one, two) = (world.hello(user(1)), world.hello(user(2)));
+    world.want(one, Job::new(0, 900, LONG));
+    world.want(two, Job::new(0, 900, LONG));
+    world.pass(ms(100));
+    let served = |world: &World| world.broker.users[&UserId(1)].account.served();
+    let before = served(&world);
+    let gap = Duration::from_secs(3600);
+    world.now += gap;
+    world.step(Input::Gap(gap));
+    assert_eq!(served(&world), before);
+    assert_eq!(world.evictions, 0, "nor has the other one waited for an hour");
+    world.pass(ms(100));
+    assert!(served(&world) > before);
+}

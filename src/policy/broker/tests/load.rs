@@ -107,7 +107,8 @@ fn over_a_minute_everybody_has_what_its_weight_says() {
             minute.hungry, minute.evictions
         );
         assert!(users <= 0.15, "{name} {weights:?}: {:?}", minute.of_users);
-        assert!(runs <= 0.15, "{name} {weights:?}: the runs of one user: {first:?}");
+        // Each of these has a place or two, and one of them had all of it in the beginning.
+        assert!(runs <= 0.25, "{name} {weights:?}: the runs of one user: {first:?}");
         // Room is made after a second, and then comes with the next look.
         assert!(minute.hungry <= HUNGRY_FOR + ms(200), "{name} {weights:?}: {:?} hungry", minute.hungry);
     }

@@ -1,0 +1,145 @@
+//! What is said, as the state machine takes it, and what that decides, as it is said.
+
+use super::messages::{Hello, How, Job, Of, Order, Status, ToBroker, ToRun, WaitsFor};
+use crate::model::{AttemptId, Bytes, JobId};
+use crate::policy::broker::{self as policy, ClientId, Effect, Input, Refusal, UserId, Who, Why};
+use crate::policy::governor::Ending;
+
+impl ToBroker {
+    /// What it means to the state machine. `None` for what is the connection's own business: the greeting (which needs to
+    /// know who is there), a declaration in parts, samples, questions and farewells.
+    pub fn input(self, client: ClientId) -> Option<Input> {
+        Some(match self {
+            ToBroker::Limits { parallel, groups } => Input::Limits(client, parallel, groups),
+            ToBroker::Want(job) => Input::Want(client, job.request()),
+            ToBroker::Withdraw { job } => Input::Withdraw(client, job),
+            ToBroker::Born(of) => Input::Born(client, of.id()),
+            ToBroker::Frozen(of) => Input::Frozen(client, of.id()),
+            ToBroker::Stopping(of) => Input::Stopping(client, of.id()),
+            ToBroker::Ending(of) => Input::Ending(client, of.id()),
+            ToBroker::Ended { of, how, peak, again, .. } => {
+                Input::Ended { client, id: of.id(), ending: how.ending(peak), again }
+            }
+            ToBroker::Hello(_)
+            | ToBroker::Declare { .. }
+            | ToBroker::Sample { .. }
+            | ToBroker::Status {}
+            | ToBroker::Bye {} => return None,
+        })
+    }
+}
+
+impl ToRun {
+    /// What is said to whom about an effect; `None` where it is nothing to say. `patience`: see [`Order::within_ms`].
+    pub fn of(effect: &Effect, patience_ms: Option<u64>) -> Option<(ClientId, ToRun)> {
+        let order = |id: AttemptId| Order { of: Of::from_id(id), within_ms: patience_ms };
+        Some(match *effect {
+            Effect::Grant(client, id) => (client, ToRun::Grant(Of::from_id(id))),
+            Effect::Freeze(client, id) => (client, ToRun::Freeze(order(id))),
+            Effect::Thaw(client, id) => (client, ToRun::Thaw(Of::from_id(id))),
+            Effect::Evict(client, id) => (client, ToRun::Evict(order(id))),
+            Effect::Waits(client, wait) => (client, waits(wait)),
+            Effect::Share(client, share) => {
+                (client, ToRun::Share { memory: limited(share.memory), jobs: share.jobs })
+            }
+            Effect::Refuse(client, id, Refusal::TooMany { most }) => {
+                (client, ToRun::NotTaken { of: Of::from_id(id), most: most as u64 })
+            }
+            Effect::Enforce(..) | Effect::Cap(_) | Effect::Decided(..) => return None,
+        })
+    }
+}
+
+fn waits(wait: policy::Wait) -> ToRun {
+    let (why, hold) = match wait.why {
+        Why::Held(hold) => (WaitsFor::Held, Some(hold)),
+        Why::Turn => (WaitsFor::Turn, None),
+        Why::UserCap => (WaitsFor::UserCap, None),
+        Why::Recovering => (WaitsFor::Recovering, None),
+        Why::Overdue => (WaitsFor::Overdue, None),
+    };
+    ToRun::Waits {
+        ahead: wait.ahead,
+        why,
+        signal: hold.and_then(|hold| hold.signal),
+        value: hold.map_or(0, |hold| hold.value.max(0.0) as u64),
+        line: hold.map_or(0, |hold| hold.line.max(0.0) as u64),
+    }
+}
+
+/// The largest number is none at all.
+fn limited(bytes: Bytes) -> Option<Bytes> {
+    (bytes.0 != u64::MAX).then_some(bytes)
+}
+
+impl From<&policy::Standing> for Status {
+    fn from(standing: &policy::Standing) -> Status {
+        let budget = limited(standing.budget);
+        Status {
+            state: standing.state,
+            clients: standing.clients as u64,
+            running: standing.running as u64,
+            frozen: standing.frozen as u64,
+            waiting: standing.waiting as u64,
+            budget,
+            reserved: standing.reserved,
+            left: budget.and(limited(standing.left)),
+        }
+    }
+}
+
+impl Hello {
+    /// What matters of it to the state machine. `user`: as the kernel says; `inside`: whose lease it named.
+    pub fn who(&self, user: UserId, inside: Option<(ClientId, JobId)>) -> Who {
+        Who {
+            user,
+            weight: self.weight,
+            priority: self.priority,
+            parallel: self.parallel,
+            groups: self.groups.clone(),
+            inside,
+        }
+    }
+}
+
+impl Job {
+    /// The same for the state machine.
+    pub fn request(&self) -> policy::Request {
+        policy::Request {
+            id: self.of.id(),
+            kin: fnv(self.kin.as_bytes()),
+            memory: self.memory,
+            restartable: self.restartable,
+            weight: self.weight.max(1),
+            groups: self.groups.clone(),
+        }
+    }
+}
+
+impl Of {
+    /// The same for others.
+    pub fn id(self) -> AttemptId {
+        AttemptId { job: self.job, number: self.attempt }
+    }
+
+    fn from_id(id: AttemptId) -> Of {
+        Of { job: id.job, attempt: id.number }
+    }
+}
+
+impl How {
+    fn ending(self, peak: Option<Bytes>) -> Ending {
+        match self {
+            How::Finished => Ending::Finished { peak },
+            How::Evicted => Ending::Evicted { peak },
+            How::Otherwise => Ending::Otherwise,
+        }
+    }
+}
+
+/// FNV-1a. Kins are told apart within one user's jobs only, so that nobody gains by a collision.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}

@@ -1,0 +1,324 @@
+//! All that can be said. docs/protocol.md has the same for others.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::governor::{Signal, State};
+use crate::model::{Bytes, JobId, Verdict};
+use crate::policy::broker::Priority;
+
+/// What a run says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToBroker {
+    /// The first message.
+    Hello(Hello),
+    /// Just these of its attempts run. Said after `hello` by one who was somewhere else before.
+    Declare {
+        /// Those that run.
+        running: Vec<Job>,
+        /// Whether another such message follows with the rest.
+        #[serde(default)]
+        more: bool,
+    },
+    /// Its `--jobs` and the sizes of its groups have changed.
+    Limits {
+        /// Weight of jobs at once.
+        parallel: u32,
+        /// How many jobs may have each group at once.
+        #[serde(default)]
+        groups: Vec<u32>,
+    },
+    /// An attempt wants to run.
+    Want(Job),
+    /// A job does not want to run any more.
+    Withdraw {
+        /// Which one.
+        job: JobId,
+    },
+    /// Its process has exec'd: it can be frozen.
+    Born(Of),
+    /// It stands still, as it should.
+    Frozen(Of),
+    /// It has been told to end.
+    Stopping(Of),
+    /// It is killed, for a reason of the run's own.
+    Ending(Of),
+    /// It is over, and its group is empty.
+    Ended {
+        /// Which one.
+        #[serde(flatten)]
+        of: Of,
+        /// How.
+        how: How,
+        /// `memory.peak`, in bytes.
+        #[serde(default)]
+        peak: Option<Bytes>,
+        /// Whether the job will want to run again.
+        #[serde(default)]
+        again: bool,
+        /// What its job came to, if that is known now. For the metrics.
+        #[serde(default)]
+        verdict: Option<Verdict>,
+        /// Microseconds from the grant to the exec. For the metrics.
+        #[serde(default)]
+        setup_us: Option<u64>,
+    },
+    /// What its jobs hold: from one whose groups the broker can't look at.
+    Sample {
+        /// Those that run.
+        jobs: Vec<Sampled>,
+    },
+    /// Asks for a [`ToRun::Status`].
+    Status {},
+    /// Nothing of it runs any more.
+    Bye {},
+}
+
+/// Who a run is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What it speaks.
+    pub version: u32,
+    /// Its name, for people.
+    pub run: String,
+    /// Weight of its jobs that may run at once.
+    pub parallel: u32,
+    /// How many of its jobs may have each of its groups at once.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+    /// Against other runs of the same user.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Whether somebody waits in front of it.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The lease that it had before its connection was lost.
+    #[serde(default)]
+    pub lease: Option<String>,
+    /// The job in which it runs.
+    #[serde(default)]
+    pub inside: Option<Inside>,
+    /// The v2 group of the run, from the root of the hierarchy. It must be the peer's own.
+    #[serde(default)]
+    pub cgroup: Option<String>,
+}
+
+/// A job of another run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// That one's lease; known from `SANDTEST_LEASE`.
+    pub lease: String,
+    /// Which of its jobs.
+    pub job: JobId,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Of {
+    /// Place of its job in the run, from 0.
+    pub job: JobId,
+    /// From 1.
+    pub attempt: u32,
+}
+
+/// An attempt with what is known of its job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Which one.
+    #[serde(flatten)]
+    pub of: Of,
+    /// Jobs of one kin are likely to be alike, in whatever run of the same user.
+    #[serde(default)]
+    pub kin: String,
+    /// Bytes that it was said to need.
+    #[serde(default)]
+    pub memory: Option<Bytes>,
+    /// Whether it may be killed and run again.
+    #[serde(default = "yes")]
+    pub restartable: bool,
+    /// For how many jobs it counts.
+    #[serde(default = "one_job")]
+    pub weight: u32,
+    /// Numbers of the run's groups that it takes one of each.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// By itself.
+    Finished,
+    /// To make room.
+    Evicted,
+    /// In a way that teaches nothing.
+    Otherwise,
+}
+
+/// What an attempt holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Which one.
+    #[serde(flatten)]
+    pub of: Of,
+    /// Bytes, without page cache.
+    pub memory: Bytes,
+    /// Microseconds of processor time until now.
+    #[serde(default)]
+    pub cpu_us: Option<u64>,
+}
+
+/// What the broker says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToRun {
+    /// The answer to `hello`.
+    Welcome {
+        /// What is spoken from now on.
+        version: u32,
+        /// To come back with, and for runs inside of its jobs. Nobody else's business.
+        lease: String,
+        /// Another one after each start of the broker.
+        broker: String,
+        /// For whom it decides.
+        scope: Scope,
+    },
+    /// The other answer to `hello`; the connection ends.
+    Refused {
+        /// Why.
+        why: RefusedFor,
+        /// What is spoken here.
+        versions: Vec<u32>,
+        /// For people.
+        message: String,
+    },
+    /// The attempt may start.
+    Grant(Of),
+    /// It is to stand still.
+    Freeze(Order),
+    /// It may go on.
+    Thaw(Of),
+    /// It is to be killed; it may want to run again.
+    Evict(Order),
+    /// Nothing of the run runs, and why.
+    Waits {
+        /// Runs that are asked before it.
+        ahead: u32,
+        /// Why.
+        why: WaitsFor,
+        /// What was looked at, where the governor holds it.
+        signal: Option<Signal>,
+        /// What it said: bytes, milliseconds, thousandths or events a second, as the signal has it.
+        value: u64,
+        /// The line that it was held against.
+        line: u64,
+    },
+    /// What it may count on if the broker goes away.
+    Share {
+        /// Bytes; `null` where nothing limits them.
+        memory: Option<Bytes>,
+        /// Jobs.
+        jobs: u32,
+    },
+    /// A request was not taken.
+    NotTaken {
+        /// Which one.
+        #[serde(flatten)]
+        of: Of,
+        /// So many may wait.
+        most: u64,
+    },
+    /// How things stand: the answer to `status`. Of others there are only counts and sizes.
+    Status(Status),
+    /// Something that was said could not be understood, or was too much.
+    Error {
+        /// For people.
+        message: String,
+        /// Whether the connection ends.
+        closing: bool,
+    },
+}
+
+/// An attempt, and how soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Which one.
+    #[serde(flatten)]
+    pub of: Of,
+    /// Milliseconds after which the broker does it itself, where it can; `null`: it can't.
+    pub within_ms: Option<u64>,
+}
+
+/// For whom a broker decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// One user.
+    User,
+    /// All of them.
+    System,
+}
+
+/// Why a run is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusedFor {
+    /// It speaks another version.
+    Version,
+    /// As many are served as can be.
+    Full,
+    /// It is not who it says, or what it names is not its own.
+    Denied,
+    /// It did not say `hello` first, or not in time.
+    Hello,
+}
+
+/// Why nothing of a run runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsFor {
+    /// The governor holds it.
+    Held,
+    /// Another one's turn is first.
+    Turn,
+    /// Its user has as much as it may.
+    UserCap,
+    /// A new broker hears first what still runs.
+    Recovering,
+    /// It has not done what it was asked to.
+    Overdue,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Green to red.
+    pub state: State,
+    /// Runs.
+    pub clients: u64,
+    /// Jobs.
+    pub running: u64,
+    /// Of those, standing still.
+    pub frozen: u64,
+    /// Jobs that wait.
+    pub waiting: u64,
+    /// Bytes; `null` where nothing limits them.
+    pub budget: Option<Bytes>,
+    /// Bytes that all that run are expected to come to.
+    pub reserved: Bytes,
+    /// Bytes that are left before something is evicted; `null` where nothing limits them.
+    pub left: Option<Bytes>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn one_job() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
