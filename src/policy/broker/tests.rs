@@ -277,6 +277,7 @@ fn a_new_broker_starts_nothing_until_it_knows_what_runs() {
     let recovering = Some(ms(2000));
     let mut broker = Broker::new(Settings { recovering, ..settings(1024, 8) });
     let hello = |number| Input::Hello { client: client(number), who: user(number), instead_of: None };
+    broker.step(ms(0), Input::Sensed(Box::default(), Vec::new()));
     broker.step(ms(0), hello(1));
     assert_eq!(broker.step(ms(0), Input::Want(client(1), Job::new(0, 700, LONG).request)), []);
     broker.step(ms(100), hello(2));
