@@ -16,7 +16,7 @@ use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::event::Event;
 use crate::model::profile::JobSettings;
-use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
+use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
 use crate::profile::ending::{Flaky, Leak, Retries};
 use crate::profile::file::JobSection;
@@ -79,6 +79,9 @@ pub struct ExecArgs {
     /// Jobs at once [default: what the profile says]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "What is run")]
     jobs: Option<u32>,
+    /// Start nothing more after N failures, and end what runs with N:immediate; `all` for never [default: 1]
+    #[arg(long, value_name = "N[:MODE]", conflicts_with = "no_fail_fast", help_heading = "What is run")]
+    max_fail: Option<MaxFail>,
     /// Run all jobs even if one fails
     #[arg(long, help_heading = "What is run")]
     no_fail_fast: bool,
@@ -227,7 +230,11 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
             editor: settings.protected.group.clone(),
         }),
         recording,
-        fail_fast: !args.no_fail_fast,
+        max_fail: match (args.max_fail, args.no_fail_fast) {
+            (Some(said), _) => said,
+            (None, true) => MaxFail::All,
+            (None, false) => MaxFail::FIRST,
+        },
         diagnoses: record.output_folder(),
         streams: if pass_through { Streams::PassThrough } else { Streams::Capture(record.output_folder()) },
         temporary: temporary.clone(),

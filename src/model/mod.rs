@@ -6,6 +6,7 @@
 //! - [`limits`]: the kernel's limits of one cgroup, by the kernel's names
 //! - [`profile`]: the settings of a run, resolved against this host
 //! - [`retry`]: how a job that failed is tried again
+//! - [`max_fail`]: after how many failures a run ends
 //! - [`job`]: what to execute, and which execution of it
 //! - [`isolation`]: what the environment allows, limit by limit
 //! - [`leftovers`]: what an attempt left behind, beside processes
@@ -24,6 +25,7 @@ pub mod isolation;
 pub mod job;
 pub mod leftovers;
 pub mod limits;
+pub mod max_fail;
 pub mod outcome;
 pub mod profile;
 pub mod reading;
@@ -35,5 +37,6 @@ pub use isolation::{Enforcement, Isolation, LimitName, Tier};
 pub use job::{Attempt, AttemptId, Command, Job, JobId, RunId, Shard};
 pub use leftovers::Leftovers;
 pub use limits::Limits;
+pub use max_fail::MaxFail;
 pub use outcome::{Cause, Evidence, Exit, Outcome, Process, Verdict};
 pub use profile::Profile;

@@ -48,6 +48,8 @@ pub enum Ended {
     RunTimeout,
     /// Someone asked the run to end.
     Interrupted,
+    /// Others had failed, and the run was to end at once.
+    MaxFail,
     /// There was no room for it.
     Evicted,
 }
@@ -75,7 +77,7 @@ pub fn judge(
         Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
         Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
         Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(Ended::Interrupted | Ended::Evicted) | None => {}
+        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted) | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
     if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
@@ -96,7 +98,11 @@ pub fn judge(
     if some(evidence.oomd_ooms) {
         return of(Outcome::Evicted, Cause::Outside);
     }
-    let cause = if ended == Some(Ended::Interrupted) { Cause::Interrupted } else { Cause::Own };
+    let cause = match ended {
+        Some(Ended::Interrupted) => Cause::Interrupted,
+        Some(Ended::MaxFail) => Cause::MaxFail,
+        _ => Cause::Own,
+    };
     match exit {
         Some(Exit::Code(0)) => of(Outcome::Exited, cause),
         Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => match &evidence.pids_refused_by {

@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::{Reporter, diagnosis, governor, inquest};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
+use crate::model::retry::Unsettled;
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
@@ -177,6 +178,14 @@ impl<W: Write> TerminalReporter<W> {
         self.note(job, "it has failed and is not tried again, since the run ends")
     }
 
+    fn unsettled(&mut self, job: &str, what: Unsettled) -> io::Result<()> {
+        let what = match what {
+            Unsettled::Groups => "its last attempt's cgroups are still there",
+            Unsettled::Pressure => "memory, disks or the editor's processors are still waited for",
+        };
+        self.note(job, &format!("it is tried again although {what}"))
+    }
+
     /// One command: only what its own output and exit code can't tell.
     fn pass_through_finished(
         &mut self,
@@ -311,7 +320,7 @@ impl<W: Write> TerminalReporter<W> {
         }
         if finished.not_run > 0 && finished.failed > 0 && !finished.interrupted {
             text +=
-                &self.wrap("sandtest: after a failure nothing more was started; --no-fail-fast runs all", 0);
+                &self.wrap("sandtest: after a failure nothing more was started; --max-fail N allows more, --no-fail-fast all", 0);
         }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
@@ -411,9 +420,7 @@ impl<W: Write> Reporter for TerminalReporter<W> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
-            Event::Unsettled { job, what, .. } => {
-                self.note(job, &format!("it is tried again although {what}"))
-            }
+            Event::Unsettled { job, what, .. } => self.unsettled(job, *what),
             Event::GivenUp { attempt, job } => self.given_up(*attempt, job),
             Event::AttemptStarted { attempt, job } => {
                 self.started(*attempt, job);

@@ -58,6 +58,8 @@ pub(super) struct Shared {
 pub(super) enum News {
     /// Its process has exec'd.
     Started(Attempt),
+    /// Its first process has ended by itself, and what it left takes a moment.
+    Exited(AttemptId),
     /// It is over, and its groups are empty.
     Ended(Box<Ended>),
     /// And removed.
@@ -114,10 +116,13 @@ pub(super) async fn supervise(
             return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group));
         }
     };
+    let asks = shared.job(attempt.id).settings.on_timeout.is_some();
+    let environment = asks.then(|| program.environment.clone());
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.begin(attempt.id, group.lifeline());
     shared.outlast.borrow_mut().begins(attempt.id);
-    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group);
+    let session = shared.plan.streams != Streams::PassThrough;
+    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group, session);
     tokio::pin!(spawn);
     let (mut stillborn, mut helped) = (false, false);
     let answer = loop {
@@ -151,6 +156,7 @@ pub(super) async fn supervise(
         killed: Notify::new(),
         felled: Cell::new(false),
         asked_to_end: Cell::new(false),
+        environment,
         capture: output.as_ref().map(|output| output.capture.clone()),
         sensors: OnceCell::new(),
         frozen: Cell::default(),
@@ -178,6 +184,7 @@ pub(super) async fn supervise(
     }
     live.reaped.set(true);
     if !settle::is_clean(&live) {
+        shared.exited(attempt.id);
         left.add(shared.settle(&live, killed || left.count > 0).await);
     }
     // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
@@ -241,16 +248,23 @@ impl Shared {
         Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
     }
 
-    fn job(&self, id: AttemptId) -> &Job {
+    pub(super) fn job(&self, id: AttemptId) -> &Job {
         &self.plan.jobs[id.job.0 as usize]
     }
 
-    async fn spawn(
+    /// Its first process has ended, and its end is not told at once.
+    pub(super) fn exited(&self, id: AttemptId) {
+        let _ = self.news.send(News::Exited(id));
+    }
+
+    /// Starts a program with the settings of a job. `session`: in one of its own, away from the terminal.
+    pub(super) async fn spawn(
         &self,
         job: &JobSettings,
         program: Program,
         stdio: [Stream; 3],
         group: Group,
+        session: bool,
     ) -> Result<crate::kernel::spawner::Answer, oneshot::error::RecvError> {
         let (answer, answered) = oneshot::channel();
         let order = Order {
@@ -259,8 +273,8 @@ impl Shared {
             oom_score_adj: Some(job.oom_score_adj),
             nofile: job.nofile,
             no_new_privs: job.no_new_privs,
-            session: self.plan.streams != Streams::PassThrough,
-            foreground: self.foreground,
+            session,
+            foreground: self.foreground && !session,
             group,
         };
         self.spawner.order(order, |result| drop(answer.send(result)));

@@ -86,14 +86,21 @@ impl Programs {
         })
     }
 
-    /// Another program for an attempt of `job`, in the same environment.
+    /// Another program, in the environment that an attempt has.
     ///
     /// # Errors
     /// As [`Programs::program`].
-    pub fn of_words(&mut self, job: &Job, attempt: Attempt, words: &[String]) -> Result<Program, SpawnError> {
-        let mut words = words.iter().map(OsString::from);
-        let command = Command { program: words.next().unwrap_or_default(), arguments: words.collect() };
-        self.program(&Job { command, ..job.clone() }, attempt, &[])
+    pub fn in_environment(
+        &mut self,
+        environment: Environment,
+        words: &[String],
+    ) -> Result<Program, SpawnError> {
+        let path = self.find(OsStr::new(words.first().map_or("", String::as_str)))?;
+        Ok(Program {
+            path: c_string(path.as_os_str())?,
+            argv: words.iter().map(|word| c_string(OsStr::new(word))).collect::<Result<_, _>>()?,
+            environment,
+        })
     }
 
     fn find(&mut self, name: &OsStr) -> Result<PathBuf, SpawnError> {

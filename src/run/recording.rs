@@ -1,7 +1,7 @@
 //! All that the policy was given and said, a line a step, so that it can be asked again.
 //!
 //! ```text
-//! {"sandtest-record":1,"settings":…,"jobs":[…],"names":[…]}
+//! {"sandtest-record":3,"settings":…,"jobs":[…],"names":[…]}
 //! {"now":…,"input":…,"effects":[…]}        one a step
 //! ```
 
@@ -16,7 +16,7 @@ use crate::model::governor::Decision;
 use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
 
 /// Written first; a record of another version is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 64 << 20;
