@@ -8,26 +8,23 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
 use super::attempt::{News, Shared};
 use super::live::Live;
+use super::output::Output;
 use crate::kernel::group::Group;
 use crate::kernel::observe::{self, Glance, Scene};
 use crate::kernel::spawn::{Child, Program};
-use crate::kernel::spawner::Stream;
 use crate::kernel::{KernelError, cgroup, pidfd, readiness};
 use crate::model::diagnosis::{Asked, Diagnosis};
 use crate::model::event::SpawnError;
@@ -151,7 +148,8 @@ async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) 
         Err(_) => return failed("its cgroup could not be made".into()),
     };
     let aside = |group| drop(shared.news.send(News::Aside(Box::new(group))));
-    let (pipe, stdio) = match streams(shared) {
+    let file = shared.plan.diagnoses.join(format!("{id}.on-timeout.log"));
+    let (mut output, stdio) = match shared.captured(file) {
         Ok(streams) => streams,
         Err(error) => {
             aside(group);
@@ -171,10 +169,9 @@ async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) 
         }
         Err(_) => return failed("the spawner has ended".into()),
     };
-    let mut output = Vec::new();
     let limit = command.limit;
     let cut = tokio::select! {
-        () = listen(&pipe, &child, &mut output) => None,
+        () = listen(&mut output, &child) => None,
         () = tokio::time::sleep(limit) => {
             Some(format!("killed at its limit of {}", humantime::format_duration(limit)))
         }
@@ -182,36 +179,19 @@ async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) 
     };
     let exit = clear(shared, group, &child).await;
     let ended = cut.unwrap_or_else(|| in_words(exit));
-    Asked { command: words, ended, output: diagnosis::last_lines(&output) }
-}
-
-/// Our end of what it writes, and its three streams.
-fn streams(shared: &Shared) -> io::Result<(AsyncFd<OwnedFd>, [Stream; 3])> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let write = Arc::new(write);
-    let stdio = [Stream::Use(shared.null.clone()), Stream::Use(write.clone()), Stream::Use(write)];
-    Ok((readiness::watch(read, Interest::READABLE)?, stdio))
+    output.drain();
+    let output = diagnosis::last_lines(&output.capture.borrow().end(OUTPUT));
+    Asked { command: words, ended, output }
 }
 
 /// Takes in what it writes until it ends. It is not reaped yet.
-async fn listen(pipe: &AsyncFd<OwnedFd>, child: &Child, output: &mut Vec<u8>) {
+async fn listen(output: &mut Output, child: &Child) {
     let ended = end_of(child);
     tokio::pin!(ended);
-    let mut open = true;
     loop {
         tokio::select! {
-            biased;
-            ready = pipe.readable(), if open => {
-                open = match ready.map(|mut ready| ready.try_io(|pipe| take(pipe.get_ref(), output))) {
-                    Ok(Ok(more)) => more.unwrap_or(false),
-                    Ok(Err(_would_block)) => true,
-                    Err(_) => false,
-                };
-                // One that floods its output is held back, not us.
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
             () = &mut ended => return,
+            () = output.read() => {}
         }
     }
 }
@@ -221,15 +201,6 @@ async fn end_of(child: &Child) {
     if let Ok(ended) = readiness::watch(child.pidfd.as_fd(), Interest::READABLE) {
         drop(ended.readable().await);
     }
-}
-
-/// Reads once, and keeps the end of it all. Returns whether there may be more.
-fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = vec![0; OUTPUT];
-    let count = nix::unistd::read(pipe, &mut piece)?;
-    output.extend_from_slice(&piece[..count]);
-    output.drain(..output.len().saturating_sub(OUTPUT));
-    Ok(count > 0)
 }
 
 fn in_words(exit: Option<Exit>) -> String {

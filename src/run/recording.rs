@@ -278,7 +278,7 @@ mod tests {
         for (text, wanted) in [
             (String::new(), "empty"),
             ("hello\n".into(), "--record"),
-            (whole.replacen("record\":2", "record\":3", 1), "version 3"),
+            (whole.replacen("record\":3", "record\":2", 1), "version 2"),
             (whole.replacen("\"parallel\":1", "\"parallel\":0", 1), "0 jobs at once"),
             (whole.replacen("\"begin\"", "{\"started\":{\"job\":9,\"number\":1}}", 1), "no attempt 9-1"),
             (whole.replacen("\"secs\":0", "\"secs\":99999999999", 3), "years"),
