@@ -509,6 +509,23 @@ fn a_mistake_in_the_projects_file_is_shown_at_its_place() {
 }
 
 #[test]
+fn a_projects_file_is_no_profile() {
+    let scene = Scene::new()
+        .file("sandtest.yaml", "rules: [{match: x, grace: 1s}]\n")
+        .file("near/p.yaml", "extends: ../sandtest.yaml\n")
+        .file("near/sandtest.yaml", "job: {grace: 1s}\n");
+    let project = scene.path("sandtest.yaml");
+    insta::assert_snapshot!(scene.refusal(project.to_str().unwrap()), @"sandtest.yaml is a project's file of rules and groups, no profile: a run in its folder reads it by itself; expected a profile's name such as native, or another file's path");
+    assert!(
+        scene.refusal("p").starts_with("near/../sandtest.yaml is a project's file"),
+        "{}",
+        scene.refusal("p")
+    );
+    // In a profile folder, and asked for by its name, it is a profile like any other.
+    assert_eq!(scene.resolve("sandtest").job.grace, Duration::from_secs(1));
+}
+
+#[test]
 fn times_that_mean_nothing_are_refused() {
     for (text, place, part) in [
         ("run_timeout: 0s\n", "1:14", "leaves no time"),

@@ -65,7 +65,7 @@ pub fn run(command: &ProfileCommand) -> u8 {
 
 /// A project's file is checked beside the profile that it would meet here.
 fn check(file: &str, view: &HostView, places: SearchPlaces) -> Result<Chosen, ProfileError> {
-    if !is_project(file) {
+    if !is_project(file.as_ref()) {
         return choose(file, view, &places);
     }
     // Absent is fine where nobody asked for it.

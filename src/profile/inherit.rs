@@ -12,7 +12,7 @@ use crate::model::profile::Origin;
 
 use super::error::ProfileError;
 use super::file::{self, BudgetSection, JobSection, JobsSection, PressureSection, ProfileFile};
-use super::find::{SearchPlaces, is_path};
+use super::find::{SearchPlaces, is_path, read_path};
 use super::groups::Groups;
 use super::keys;
 use super::locate::{Step, locate};
@@ -185,7 +185,7 @@ fn find_parent(
 ) -> Result<Source, ProfileError> {
     if is_path(parent) {
         let folder = child.path.as_deref().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
-        return Source::read(&folder.join(parent), Home::Path);
+        return read_path(&folder.join(parent));
     }
     // Its own name is that of the profile it overrides: the next one on the search path.
     let first = match child.home {
