@@ -121,7 +121,7 @@ fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
 
 #[test]
 fn bad_options_are_refused_with_what_is_expected() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
         (&["-j", "0", "--", "touch", "ran"], "at least 1"),
         (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
@@ -134,6 +134,11 @@ fn bad_options_are_refused_with_what_is_expected() {
         (&["--timeout", "300000000000y", "--", "touch", "ran"], "--timeout"),
         (&["--grace", "9223372036854775807s", "--", "touch", "ran"], "more than a year"),
         (&["--shards", "40000000", "--", "touch", "ran"], "100000"),
+        (&["--reserve", "100%", "--", "touch", "ran"], "sandtest: --reserve: a reserve of "),
+        (
+            &["--reserve", "100T", "--", "touch", "ran"],
+            "sandtest: --reserve: a reserve of 100 TiB leaves nothing",
+        ),
         (&["--json", "-", "--", "touch", "ran"], "standard output"),
         (&["--json", "/no/such/folder/x", "--", "touch", "ran"], "/no/such/folder/x"),
         (&["--jobs-from", "/no/such/list"], "/no/such/list"),

@@ -12,7 +12,7 @@ use sandtest::model::retry::{Backoff, FlakyResult, LeakPolicy, Retry, RetryOn};
 use sandtest::model::{Bytes, Cpus, Profile};
 use sandtest::profile::find::BUILT_IN;
 use sandtest::profile::rules::Ruled;
-use sandtest::profile::values::Timeout;
+use sandtest::profile::values::{Percent, Reserve, Timeout};
 use sandtest::profile::{ResolvedInputs, SearchPlaces, list, load, resolve, rules, schema};
 
 /// A search path of two folders in a temporary one: `near/` before `far/`.
@@ -357,6 +357,17 @@ fn the_command_line_beats_every_rule() {
     loaded.options.timeout = Some(Timeout::None);
     let settings = rules(&loaded, &host(16, 8)).unwrap().of("x").settings;
     assert_eq!((settings.timeout, settings.retry.count), (None, 4));
+}
+
+#[test]
+fn what_an_option_sets_is_blamed_on_the_option() {
+    let scene = Scene::new().file("near/p.yaml", "budget: {reserve: 1G}\n");
+    let mut loaded = load("p", &scene.places).unwrap();
+    loaded.settings.budget.get_or_insert_default().reserve = Some(Reserve::Percent(Percent(100.0)));
+    loaded.set_by.insert("budget.reserve", "--reserve");
+    let error = resolve(&loaded, &host(16, 8)).unwrap_err().to_string();
+    assert!(error.starts_with("--reserve: a reserve of 16 GiB leaves nothing of the 16 GiB"), "{error}");
+    assert_eq!(loaded.origins()["budget.reserve"].text, "--reserve");
 }
 
 #[test]

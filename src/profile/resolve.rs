@@ -74,10 +74,10 @@ impl Frame {
         let reserve = reserve(section.reserve.unwrap_or(Reserve::Auto), host);
         let rest = paged(Bytes(visible.0.saturating_sub(reserve.0))).max(BUDGET_LEAST);
         if reserve >= visible {
-            return Err(ProfileError::Value {
-                at: loaded.place("budget.reserve"),
-                message: too_much(reserve, visible),
-            });
+            let message = format!(
+                "a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less"
+            );
+            return Err(loaded.refuse("budget.reserve", message));
         }
         let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
         let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
@@ -122,11 +122,6 @@ fn reserve(reserve: Reserve, host: &ResolvedInputs) -> Bytes {
         Reserve::Bytes(bytes) => bytes,
         Reserve::Percent(percent) => percent.of(visible),
     }
-}
-
-/// What to say of a reserve that leaves nothing.
-pub fn too_much(reserve: Bytes, visible: Bytes) -> String {
-    format!("a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less")
 }
 
 /// What a section comes to for one job.
@@ -183,7 +178,7 @@ fn jobs(loaded: &Loaded, section: JobsSection, cpus: usize) -> Result<Parallelis
     {
         let message =
             format!("jobs.min: {least} is more than jobs.max, which is {most}; expected at most {most}");
-        return Err(ProfileError::Value { at: loaded.place("jobs.min"), message });
+        return Err(loaded.refuse("jobs.min", message));
     }
     let count = |count| match count {
         JobCount::Count(count) => count,
@@ -212,7 +207,7 @@ fn pressure(loaded: &Loaded, section: PressureSection) -> Result<PressureLines, 
                 "pressure.{key}: {value}% is above {above}, which is {above_value}%; expected yellow, orange and \
                  red in falling order"
             );
-            return Err(ProfileError::Value { at: loaded.place(&format!("pressure.{key}")), message });
+            return Err(loaded.refuse(&format!("pressure.{key}"), message));
         }
     }
     Ok(lines)
