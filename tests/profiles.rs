@@ -429,6 +429,11 @@ fn a_mistake_in_a_rule_is_shown_at_its_place() {
       3 |   env: {SANDTEST_SLOT: 1}
         |         ^
     "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  env: {TMPDIR: /tmp}\n"), @r#"
+    near/p.yaml:3:9: rules[0].env: "TMPDIR" is set by sandtest itself, to a directory of each job's own; expected it in the environment of sandtest, below whose TMPDIR these are made
+      3 |   env: {TMPDIR: /tmp}
+        |         ^
+    "#);
     insta::assert_snapshot!(refusal("rules:\n- match: x\n  retries: {count: 2, dealy: 1s}\n"), @r#"
     near/p.yaml:3:23: unknown key "dealy" in `retries`; did you mean "delay"?
       3 |   retries: {count: 2, dealy: 1s}

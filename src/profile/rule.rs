@@ -18,6 +18,9 @@ use crate::model::Bytes;
 /// Names of variables that are ours to set.
 const OWN_VARIABLES: &str = "SANDTEST_";
 
+/// And so is this one: a directory that is made for each attempt, and looked through after it.
+const TEMPORARY: &str = "TMPDIR";
+
 /// What jobs of certain names are given.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +140,12 @@ impl Scalar for VariableName {
                 "{text:?} is set by sandtest itself; expected a name that does not begin with {OWN_VARIABLES}"
             ));
         }
+        if text == TEMPORARY {
+            return Err(format!(
+                "{TEMPORARY:?} is set by sandtest itself, to a directory of each job's own; expected it in the \
+                 environment of sandtest, below whose {TEMPORARY} these are made"
+            ));
+        }
         if text.is_empty() || text.contains(['=', '\0']) {
             return Err(not(text, "the name of a variable", Self::EXPECTED));
         }
@@ -148,7 +157,7 @@ scalar! {
     Need: {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)? *([KMGTkmgt](i?[Bb])?)?$",
         "minimum": 1048576, "examples": ["512M", "2GiB"]}
     Weight: {"type": "integer", "minimum": 1, "maximum": 4294967295u32}
-    VariableName: {"type": "string", "pattern": "^(?!SANDTEST_)[^=]+$"}
+    VariableName: {"type": "string", "pattern": "^(?!SANDTEST_|TMPDIR$)[^=]+$"}
 }
 
 /// The text of a scalar, as it is written: `1.10` stays that.
