@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::listening;
+use super::observe::listening;
 use crate::model::Process;
 
 /// What `/proc/PID/stat` says, as far as it matters here.

@@ -13,12 +13,13 @@
 //!
 //! - [`threads`]: processes and threads, states, waits, processor time
 //! - [`calls`]: the system calls in which they wait
-//! - [`descriptors`], [`sockets`]: what they have open
+//! - [`descriptors`], [`sockets`]: what they have open; [`listening`]: the same of a process that was left behind
 //! - [`folder`]: how all that is read
 
 pub mod calls;
 mod descriptors;
 mod folder;
+pub mod listening;
 mod sockets;
 mod threads;
 

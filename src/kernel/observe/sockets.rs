@@ -94,7 +94,10 @@ impl Sockets {
         let mut found: Vec<Listener> = listening
             .filter_map(|(inode, socket)| Some(Listener { pid: *wanted.get(inode)?, socket: socket.clone() }))
             .collect();
-        found.sort_by(|a, b| (a.socket.port, &a.socket.local).cmp(&(b.socket.port, &b.socket.local)));
+        // Those of the network first: there may be many others.
+        found.sort_by_cached_key(|Listener { socket, .. }| {
+            (socket.port.is_none(), socket.port, socket.local.clone())
+        });
         found.truncate(LISTENERS);
         found
     }
