@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, Stat, StatxFlags};
+use rustix::io::Errno;
 
 use super::record::RunFile;
 use crate::kernel::folder::{self, Found};
@@ -128,7 +129,7 @@ impl Temporary {
         let dir = folder::open(self.dir.as_fd(), &scratch.name)?;
         let same = Looks::of(&rustix::fs::fstat(&dir)?) == scratch.new;
         // Access lists are such attributes, too.
-        let attributes = |error| if error == rustix::io::Errno::NOTSUP { Ok(0) } else { Err(error) };
+        let attributes = |error| if error == Errno::NOTSUP { Ok(0) } else { Err(error) };
         let plain = rustix::fs::flistxattr(&dir, &mut [0u8; 0][..]).or_else(attributes)? == 0;
         // Immutable, append-only and the like (chattr(1)).
         let seen = rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
@@ -190,8 +191,10 @@ pub(super) fn sweep(file: &RunFile) -> bool {
     let uid = nix::unistd::geteuid().as_raw();
     match rustix::fs::lstat(folder) {
         Ok(stat) if stat.st_uid == uid => remove(folder).kept.is_none(),
-        // Somebody else's, or gone.
-        Ok(_) | Err(_) => true,
+        // Somebody else's.
+        Ok(_) => true,
+        // What can't be looked at now may be there all the same: the next start tries again.
+        Err(error) => error == Errno::NOENT,
     }
 }
 
@@ -280,6 +283,9 @@ mod tests {
         {
             assert!(sweep(&file(run, folder)), "{folder}");
         }
+        std::os::unix::fs::symlink("loop", outer.path().join("loop")).unwrap();
+        assert!(!sweep(&file("1", "loop/sandtest-1")), "it can't be known to be gone");
+        assert!(sweep(&file("4", "sandtest-4")), "it is gone");
         let there = |folder| outer.path().join(folder).exists();
         assert_eq!((there("sandtest-1"), there("sandtest-2"), there("precious/0")), (false, true, true));
     }
