@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
-use super::{Reporter, diagnosis, governor, inquest};
+use super::{Reporter, diagnosis, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
@@ -233,7 +233,7 @@ impl<W: Write> TerminalReporter<W> {
     fn diagnosis(&self, attempt: &AttemptFinished, indent: usize) -> String {
         let Some(diagnosis) = &attempt.diagnosis else { return String::new() };
         let mut lines = diagnosis::short(diagnosis);
-        lines.extend(diagnosis.asked.iter().flat_map(inquest::asked));
+        lines.extend(diagnosis.asked.iter().flat_map(diagnosis::asked));
         if let Some(file) = &attempt.diagnosis_file {
             lines.push(format!("the whole of it is in {}", file.display()));
         }
