@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::observe::listening;
-use crate::model::Process;
+use crate::model::{Process, text};
 
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn is_alive(pid: u32) -> bool {
 /// The name of a process, `?` if it is gone. A process may call itself anything: what would move a cursor is `?`.
 pub fn name(pid: u32) -> String {
     let Ok(name) = fs::read(file(pid, "comm")) else { return "?".to_owned() };
-    String::from_utf8_lossy(&name).trim_end_matches('\n').replace(char::is_control, "?")
+    text::harmless(String::from_utf8_lossy(&name).trim_end_matches('\n'))
 }
 
 /// So much of a command line is shown.
@@ -100,23 +100,20 @@ fn command_line(pid: u32) -> String {
 /// Words that end in NUL, quoted where a shell would want it. What would move a cursor is shown by its number.
 fn shown(words: &[u8]) -> String {
     let words = words.strip_suffix(b"\0").unwrap_or(words);
-    // A word may be megabytes long, and a quote doubles a byte at the most: no more is looked at than is shown.
+    // A word may be megabytes long, and quotes make none shorter: no more is looked at than is shown.
     let begin = &words[..words.len().min(COMMAND_SHOWN)];
-    let word = |word: &[u8]| {
-        let text = String::from_utf8_lossy(word);
-        let plain = |c: char| c.is_alphanumeric() || "-_=/.,:@%+".contains(c);
-        if !text.is_empty() && text.chars().all(plain) {
-            text.into_owned()
-        } else if text.contains(|c: char| c.is_control() || c == '\'') {
-            format!("$'{}'", text.escape_default())
+    let shown = |word: &[u8]| {
+        let word = String::from_utf8_lossy(word);
+        if word.contains(text::acts) {
+            format!("$'{}'", word.escape_default())
         } else {
-            format!("'{text}'")
+            shell_words::quote(&word).into_owned()
         }
     };
     let mut line = if begin.is_empty() {
         String::new()
     } else {
-        begin.split(|byte| *byte == 0).map(word).collect::<Vec<_>>().join(" ")
+        begin.split(|byte| *byte == 0).map(shown).collect::<Vec<_>>().join(" ")
     };
     if line.len() > COMMAND_SHOWN || words.len() > COMMAND_SHOWN {
         let whole = |at: &usize| line.is_char_boundary(*at);
@@ -211,7 +208,7 @@ mod tests {
     fn a_command_line_reads_as_it_was_typed() {
         assert_eq!(shown(b"sleep\x001000\0"), "sleep 1000");
         assert_eq!(shown(b"sh\0-c\0echo $x\0\0"), "sh -c 'echo $x' ''");
-        assert_eq!(shown(b"a'b\0\x1b[2J\0"), r"$'a\'b' $'\u{1b}[2J'");
+        assert_eq!(shown(b"a'b\0\x1b[2J\0"), r"'a'\''b' $'\u{1b}[2J'");
         assert_eq!(shown(b""), "");
         assert_eq!(shown(&[b'x'; 500]).len(), COMMAND_SHOWN + 3);
     }

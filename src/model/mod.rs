@@ -14,6 +14,7 @@
 //! - [`governor`]: what the governor decides, and why
 //! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
+//! - [`text`]: what tests chose, fit to be shown
 
 pub mod bytes;
 pub mod cpus;
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod profile;
 pub mod reading;
 pub mod retry;
+pub mod text;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;

@@ -11,6 +11,7 @@ use super::paragraph::{self, signal_name};
 use crate::model::diagnosis::{
     Asked, Descriptor, Diagnosis, Observation, Pressure, SeenProcess, SeenThread, Socket, Syscall,
 };
+use crate::model::text::escaped;
 
 /// Groups of threads that the short form tells.
 const GROUPS: usize = 4;
@@ -36,7 +37,7 @@ pub fn short(diagnosis: &Diagnosis) -> Vec<String> {
     lines.extend(sockets(seen).map(|text| format!("sockets: {text}")));
     lines.extend(memory(seen).map(|text| format!("memory: {text}")));
     lines.extend(seen.cut.then(|| "cut: there was no time to see all of it".to_owned()));
-    lines.iter().map(|line| safe(line)).collect()
+    lines.iter().map(|line| escaped(line)).collect()
 }
 
 /// Everything, as the text of a file: every process and thread, kernel stacks, descriptors, sockets, the last output,
@@ -94,30 +95,15 @@ pub fn whole(diagnosis: &Diagnosis) -> String {
             Some(line) => ("\n", line),
             None => ("", line.as_str()),
         };
-        let _ = writeln!(text, "{space}{}", safe(line));
+        let _ = writeln!(text, "{space}{}", escaped(line));
     }
     text
 }
 
-/// Control characters, and those that turn the direction of a line, as escapes.
-fn safe(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let turns =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match letter {
-            '\t' => shown.push_str("  "),
-            letter if letter.is_control() || turns => shown.extend(letter.escape_default()),
-            letter => shown.push(letter),
-        }
-    }
-    shown
-}
-
 /// What an `on_timeout` command said, line by line.
 pub fn asked(asked: &Asked) -> Vec<String> {
-    let first = format!("{}: {}", safe(&asked.command), asked.ended);
-    std::iter::once(first).chain(asked.output.iter().map(|line| format!("  {}", safe(line)))).collect()
+    let first = format!("{}: {}", escaped(&asked.command), asked.ended);
+    std::iter::once(first).chain(asked.output.iter().map(|line| format!("  {}", escaped(line)))).collect()
 }
 
 /// Threads that are alike, the busiest first, then the most.

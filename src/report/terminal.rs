@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::{Reporter, diagnosis, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
+use crate::model::text::acts;
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
@@ -369,7 +370,7 @@ impl<W: Write> TerminalReporter<W> {
 
     /// On a terminal, no wider than it with `taken` columns gone; in full elsewhere. Names are one line always.
     fn cut(&self, text: &str, taken: usize) -> String {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text.replace(acts, " ");
         let Some(room) = self.look.width.map(|width| width.saturating_sub(taken).max(10)) else {
             return line;
         };

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use crate::kernel::objects::{self, Key, List, Watch};
 use crate::model::AttemptId;
 use crate::model::leftovers::Object;
+use crate::model::text::harmless;
 
 /// What there was before, and what has come since.
 #[derive(Debug)]
@@ -115,7 +116,7 @@ impl Ripe {
             kind: object.key.kind,
             certain: certain(&object.key),
             bytes: object.bytes,
-            name: object.key.name.to_string_lossy().replace(char::is_control, "?"),
+            name: harmless(&object.key.name.to_string_lossy()),
         };
         objects::abandoned(objects).into_iter().map(told).collect()
     }

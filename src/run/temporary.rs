@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use super::record::RunFile;
 use crate::kernel::folder::{self, Found};
 use crate::model::leftovers::Files;
+use crate::model::text::harmless;
 use crate::model::{Bytes, RunId};
 
 /// How long the removal of what an attempt left may take. What takes longer is removed at the end of the run.
@@ -235,7 +236,7 @@ fn name(run: &str) -> String {
 }
 
 fn files(found: Found, folder: &Path) -> Files {
-    let shown = |path: PathBuf| path.to_string_lossy().replace(char::is_control, "?");
+    let shown = |path: PathBuf| harmless(&path.to_string_lossy());
     Files {
         count: found.count,
         bytes: Bytes(found.bytes),

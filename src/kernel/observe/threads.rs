@@ -5,10 +5,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::calls;
-use super::folder::{Folder, ROOM, clean};
+use super::folder::{Folder, ROOM};
 use crate::kernel::process::{self, Stat};
 use crate::model::Bytes;
 use crate::model::diagnosis::{FRAMES, PROCESSES, STACKS, SeenProcess, SeenThread, THREADS};
+use crate::model::text::harmless;
 
 /// Ticks are coarse: a process has used more than its threads tell only if it is more than this.
 const TICKS_OFF: u64 = 2;
@@ -178,7 +179,7 @@ impl Look<'_> {
         Some(SeenProcess {
             pid,
             ppid: stat.ppid,
-            name: clean(&stat.comm),
+            name: harmless(&stat.comm),
             state: stat.state,
             stop_signal: exit_code.filter(|signal| stat.state == 'T' && *signal > 0),
             cpu,
@@ -201,7 +202,7 @@ impl Look<'_> {
         }
         let mut thread = SeenThread {
             tid,
-            name: clean(&stat.comm),
+            name: harmless(&stat.comm),
             state: stat.state,
             cpu,
             queued,
@@ -210,7 +211,7 @@ impl Look<'_> {
         if !matches!(stat.state, 'R' | 'Z' | 'X') {
             let text = folder.read("wchan", &mut self.buffer).unwrap_or_default();
             // "0" where it is hidden, or the thread runs again.
-            thread.wchan = Some(clean(text.trim())).filter(|name| !name.is_empty() && name != "0");
+            thread.wchan = Some(harmless(text.trim())).filter(|name| !name.is_empty() && name != "0");
             let text = folder.read("syscall", &mut self.buffer).unwrap_or_default();
             thread.syscall = calls::parse(&text);
             thread.stack = self.stack(&folder);
@@ -278,7 +279,8 @@ fn schedstat(text: &str) -> Option<Clock> {
 
 /// Lines such as `[<0>] do_wait+0x5f/0xe0`.
 fn frames(text: &str) -> Vec<String> {
-    let frames = text.lines().filter_map(|line| line.split_once("] ")).map(|(_, frame)| clean(frame.trim()));
+    let frames =
+        text.lines().filter_map(|line| line.split_once("] ")).map(|(_, frame)| harmless(frame.trim()));
     frames.take(FRAMES).collect()
 }
 
