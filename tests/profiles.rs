@@ -470,7 +470,7 @@ fn a_mistake_in_the_groups_is_shown_at_its_place() {
         |   ^
     "#);
     insta::assert_snapshot!(refusal("groups:\n  gpu-slot: 1\n  a: 1\n  GPU_slot: 1\n"), @r#"
-    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT in a job's environment; expected names that differ there
+    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT_SLOT in a job's environment; expected names that differ there
       4 |   GPU_slot: 1
         |             ^
     "#);

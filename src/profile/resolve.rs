@@ -16,8 +16,8 @@ use crate::model::{Bytes, Cpus, Limits, Profile};
 use super::ending::{Look, RetryCause};
 use super::error::ProfileError;
 use super::file::{JobSection, JobsSection, PressureSection};
+use super::groups;
 use super::inherit::{Loaded, over_job};
-use super::rules::check_groups;
 use super::values::{
     Capabilities, Cpu, Grace, JobCount, Nofile, OomScoreAdj, Percent, Pids, Reserve, Size, Swap, Switch,
     Timeout,
@@ -96,7 +96,7 @@ impl Frame {
 pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, ProfileError> {
     let file = &loaded.settings;
     let frame = Frame::of(loaded, host)?;
-    check_groups(loaded)?;
+    groups::check(loaded)?;
     Ok(Profile {
         name: loaded.name.clone(),
         reserve: frame.reserve,

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ProfileError;
 use super::file::JobSection;
-use super::groups;
 use super::inherit::{Loaded, over_job};
 use super::locate::{Step, locate};
 use super::nearest::nearest;
@@ -194,23 +193,4 @@ impl Rules {
 
 fn place(sources: &[Source], placed: &Placed) -> Box<Place> {
     locate(&sources[placed.source], &[Step::Key("rules"), Step::Item(placed.number)])
-}
-
-/// Groups that a job's environment could not tell apart are refused; of one file, where the later one stands.
-pub(super) fn check_groups(loaded: &Loaded) -> Result<(), ProfileError> {
-    let place = |name: &str| {
-        let source = loaded.groups.get(name).map_or(0, |group| group.source);
-        (source, locate(&loaded.chain[source], &[Step::Key("groups"), Step::Key(name)]))
-    };
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for name in loaded.groups.keys() {
-        if let Some(other) = seen.insert(groups::in_environment(name), name) {
-            let ((source, at), (other_source, other_at)) = (place(name), place(other));
-            let is_later = source != other_source || (at.line, at.column) > (other_at.line, other_at.column);
-            let (at, name, other) =
-                if is_later { (at, name.as_str(), other) } else { (other_at, other, name.as_str()) };
-            return Err(ProfileError::Value { at, message: groups::alike(name, other) });
-        }
-    }
-    Ok(())
 }
