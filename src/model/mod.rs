@@ -14,7 +14,8 @@
 //! - [`governor`]: what the governor decides, and why
 //! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
-//! - [`text`]: what tests chose, fit to be shown
+//!
+//! Beside the way: [`nearest`] (what was probably meant), [`text`] (what tests chose, fit to be shown).
 
 pub mod bytes;
 pub mod cpus;
@@ -25,6 +26,7 @@ pub mod isolation;
 pub mod job;
 pub mod leftovers;
 pub mod limits;
+pub mod nearest;
 pub mod outcome;
 pub mod profile;
 pub mod reading;

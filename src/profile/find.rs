@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::ProfileError;
-use super::nearest::nearest;
 use super::project;
 use super::source::{Home, Source};
+use crate::model::nearest::nearest;
 
 /// The profiles in the binary.
 pub const BUILT_IN: [(&str, &str); 5] = [

@@ -11,9 +11,9 @@ use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqA
 
 use super::error::ProfileError;
 use super::file::{shortened, syntax};
-use super::nearest::nearest;
 use super::origins;
 use super::source::Source;
+use crate::model::nearest::nearest;
 
 /// The section that is a profile itself.
 pub(super) const PROFILE: &str = "";

@@ -13,12 +13,12 @@ use super::error::ProfileError;
 use super::file::JobSection;
 use super::inherit::{Loaded, over_job};
 use super::locate::{Step, locate};
-use super::nearest::nearest;
 use super::place::Place;
 use super::resolve::{self, Frame, ResolvedInputs};
 use super::rule::Rule;
 use super::source::{Home, Source};
 use crate::model::Bytes;
+use crate::model::nearest::nearest;
 use crate::model::profile::{JobSettings, Origin};
 
 /// All rules, nearest first, with what they stand on.
