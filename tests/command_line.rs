@@ -121,12 +121,16 @@ fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
 
 #[test]
 fn bad_options_are_refused_with_what_is_expected() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
         (&["-j", "0", "--", "touch", "ran"], "at least 1"),
         (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
         (&["--memory", "10MB", "--", "touch", "ran"], "10MiB"),
         (&["--memroy", "10M", "--", "touch", "ran"], "--memory"),
+        (
+            &["--retries", "many", "--", "touch", "ran"],
+            "expected a number of retries such as 2, or 0 for none\n",
+        ),
         (&["--timeout", "5", "--", "touch", "ran"], "unit"),
         (&["--pids", "0", "--", "touch", "ran"], "0 leaves nothing to run with"),
         (&["--memory", "0", "--", "touch", "ran"], "0 leaves nothing to run in"),

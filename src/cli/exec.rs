@@ -18,7 +18,7 @@ use crate::model::event::Event;
 use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
 use crate::profile::Rules;
-use crate::profile::ending::{Flaky, Leak, Retries};
+use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
@@ -99,8 +99,8 @@ pub struct ExecArgs {
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
     slow_after: Option<Timeout>,
     /// Try a job that failed up to N times more, at once
-    #[arg(long, value_name = "N", value_parser = option::<Retries>, help_heading = "When it ends")]
-    retries: Option<Retries>,
+    #[arg(long, value_name = "N", value_parser = option::<RetryCount>, help_heading = "When it ends")]
+    retries: Option<RetryCount>,
     /// What a job that failed and then passed counts as: pass or fail
     #[arg(long, value_name = "RESULT", value_parser = option::<Flaky>, help_heading = "When it ends")]
     flaky_result: Option<Flaky>,
@@ -398,7 +398,7 @@ fn overrides(args: &ExecArgs) -> Overrides {
             slow_after: args.slow_after,
             idle_timeout: args.idle_timeout,
             grace: args.grace,
-            retries: args.retries,
+            retries: args.retries.map(Retries::from),
             flaky_result: args.flaky_result,
             leak: args.leak,
             ..JobSection::default()
