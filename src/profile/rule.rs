@@ -21,6 +21,8 @@ const OWN_VARIABLES: &str = "SANDTEST_";
 /// And so is this one: a directory that is made for each attempt, and looked through after it.
 const TEMPORARY: &str = "TMPDIR";
 
+// The keys of `job` that a rule may have stand here once more: with serde(flatten) all values would be read before any
+// is judged, and a mistake in one would have no place.
 /// What jobs of certain names are given.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
