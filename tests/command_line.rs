@@ -121,9 +121,10 @@ fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
 
 #[test]
 fn bad_options_are_refused_with_what_is_expected() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
         (&["-j", "0", "--", "touch", "ran"], "at least 1"),
+        (&["-j", "many", "--", "touch", "ran"], "expected a whole number of at least 1, such as 4"),
         (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
         (&["--memory", "10MB", "--", "touch", "ran"], "10MiB"),
         (&["--memroy", "10M", "--", "touch", "ran"], "--memory"),

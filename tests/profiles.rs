@@ -641,7 +641,7 @@ fn a_value_says_what_was_expected() {
         |               ^
     "#);
     insta::assert_snapshot!(refusal("job:\n  memory_max: 2 gigs\n"), @r#"
-    near/p.yaml:2:15: job.memory_max: "2 gigs" is not a size; expected a number with K, M, G or T, such as 512M or 2GiB
+    near/p.yaml:2:15: job.memory_max: "2 gigs" is not a size; expected a size such as 512M or 2GiB, a percentage such as 60%, or max for no limit
       2 |   memory_max: 2 gigs
         |               ^
     "#);

@@ -492,7 +492,7 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("{text:?} is not a whole number of at least 1")),
+        Err(_) => Err(format!("{text:?} is not a count; expected a whole number of at least 1, such as 4")),
     }
 }
 
