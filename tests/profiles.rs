@@ -458,6 +458,14 @@ fn a_mistake_in_a_rule_is_shown_at_its_place() {
 }
 
 #[test]
+fn what_only_a_profile_says_of_its_jobs_is_refused_in_a_rule() {
+    for key in ["nofile: 5", "oom_score_adj: 5", "no_new_privs: true", "capabilities: drop"] {
+        let message = refusal(format!("rules:\n- match: x\n  {key}\n"));
+        assert!(message.starts_with("near/p.yaml:3:3: unknown key"), "{key}: {message}");
+    }
+}
+
+#[test]
 fn a_mistake_in_the_groups_is_shown_at_its_place() {
     insta::assert_snapshot!(refusal("groups:\n  gpu: 0\n"), @r#"
     near/p.yaml:2:8: groups.gpu: a job that takes one of 0 would wait for ever; expected how many jobs may have one at once, such as 1

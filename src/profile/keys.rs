@@ -152,6 +152,11 @@ pub(super) fn check(source: &Source, root: &'static str) -> Result<(), ProfileEr
     })
 }
 
+/// Whether a key may stand in a rule.
+pub(super) fn of_rules(key: &str) -> bool {
+    keys_of("rules").is_some_and(|keys| keys.contains(&key))
+}
+
 fn keys_of(section: &str) -> Option<&'static [&'static str]> {
     KNOWN.iter().find(|(name, _)| *name == section).map(|(_, keys)| *keys)
 }

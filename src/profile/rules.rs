@@ -132,11 +132,10 @@ impl Rules {
         let placed = self.rules.iter().map(|placed| &placed.rule).zip(&self.origins);
         for (rule, origin) in placed.filter(|(rule, _)| rule.matches.is_match(name)) {
             let says = &rule.says;
-            let sets = says.as_job();
-            for (key, _) in TOLD.iter().filter(|(_, has)| has(&sets) && !has(&section)) {
+            for (key, _) in TOLD.iter().filter(|(_, has)| has(&says.job) && !has(&section)) {
                 origins.insert((*key).to_owned(), origin.clone());
             }
-            section = over_job(section, sets);
+            section = over_job(section, says.job.clone());
             memory = memory.or(says.memory.map(|need| need.0));
             restartable = restartable.or(says.restartable.map(|switch| switch.0));
             weight = weight.or(says.weight.map(|weight| weight.0));
