@@ -18,7 +18,7 @@ use crate::model::event::Event;
 use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
-use crate::profile::ending::{Flaky, Leak, Retries};
+use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
@@ -102,8 +102,8 @@ pub struct ExecArgs {
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
     slow_after: Option<Timeout>,
     /// Try a job that failed up to N times more, at once
-    #[arg(long, value_name = "N", value_parser = option::<Retries>, help_heading = "When it ends")]
-    retries: Option<Retries>,
+    #[arg(long, value_name = "N", value_parser = option::<RetryCount>, help_heading = "When it ends")]
+    retries: Option<RetryCount>,
     /// What a job that failed and then passed counts as: pass or fail
     #[arg(long, value_name = "RESULT", value_parser = option::<Flaky>, help_heading = "When it ends")]
     flaky_result: Option<Flaky>,
@@ -405,7 +405,7 @@ fn overrides(args: &ExecArgs) -> Overrides {
             slow_after: args.slow_after,
             idle_timeout: args.idle_timeout,
             grace: args.grace,
-            retries: args.retries,
+            retries: args.retries.map(Retries::from),
             flaky_result: args.flaky_result,
             leak: args.leak,
             ..JobSection::default()
@@ -499,7 +499,7 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("{text:?} is not a whole number of at least 1")),
+        Err(_) => Err(format!("{text:?} is not a count; expected a whole number of at least 1, such as 4")),
     }
 }
 

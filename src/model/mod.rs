@@ -15,6 +15,8 @@
 //! - [`governor`]: what the governor decides, and why
 //! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
+//!
+//! Beside the way: [`nearest`] (what was probably meant), [`text`] (what tests chose, fit to be shown).
 
 pub mod bytes;
 pub mod cpus;
@@ -26,10 +28,12 @@ pub mod job;
 pub mod leftovers;
 pub mod limits;
 pub mod max_fail;
+pub mod nearest;
 pub mod outcome;
 pub mod profile;
 pub mod reading;
 pub mod retry;
+pub mod text;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;

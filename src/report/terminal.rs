@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
-use super::{Reporter, diagnosis, governor, inquest};
+use super::{Reporter, diagnosis, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::retry::Unsettled;
+use crate::model::text::acts;
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
@@ -242,7 +243,7 @@ impl<W: Write> TerminalReporter<W> {
     fn diagnosis(&self, attempt: &AttemptFinished, indent: usize) -> String {
         let Some(diagnosis) = &attempt.diagnosis else { return String::new() };
         let mut lines = diagnosis::short(diagnosis);
-        lines.extend(diagnosis.asked.iter().flat_map(inquest::asked));
+        lines.extend(diagnosis.asked.iter().flat_map(diagnosis::asked));
         if let Some(file) = &attempt.diagnosis_file {
             lines.push(format!("the whole of it is in {}", file.display()));
         }
@@ -378,7 +379,7 @@ impl<W: Write> TerminalReporter<W> {
 
     /// On a terminal, no wider than it with `taken` columns gone; in full elsewhere. Names are one line always.
     fn cut(&self, text: &str, taken: usize) -> String {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text.replace(acts, " ");
         let Some(room) = self.look.width.map(|width| width.saturating_sub(taken).max(10)) else {
             return line;
         };

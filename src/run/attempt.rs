@@ -198,7 +198,7 @@ pub(super) async fn supervise(
     let mut evidence = shared.evidence(&live, wanted, left, cpu_time);
     // Where something still lives, nothing is over: its files are the sweeper's.
     if evidence.unkillable {
-        shared.outlast.borrow_mut().never_began(attempt.id);
+        shared.outlast.borrow_mut().forget(attempt.id);
     } else {
         let peak = evidence.memory_peak;
         evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed, peak).await;
@@ -280,7 +280,7 @@ impl Shared {
     }
 
     fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
-        self.outlast.borrow_mut().never_began(attempt.id);
+        self.outlast.borrow_mut().forget(attempt.id);
         let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
         let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();
         let end = End { id: attempt.id, exit: None, spawn_error: Some(error), evidence };

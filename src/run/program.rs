@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
+use crate::model::job::group_variable;
 use crate::model::{Attempt, Command, Job, RunId};
 
 /// Index and total, as bazel's test runners and googletest know them.
@@ -212,12 +213,6 @@ fn executable(path: &Path) -> Result<(), SpawnError> {
         return Err(refuse("it is a directory"));
     }
     eaccess(path, AccessFlags::X_OK).map_err(|errno| refuse(&format!("{} (chmod +x?)", errno.desc())))
-}
-
-/// `SANDTEST_GROUP_HOST_CROSSING_SLOT` of `host-crossing`.
-fn group_variable(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    format!("SANDTEST_GROUP_{}_SLOT", name.chars().map(plain).collect::<String>())
 }
 
 fn is_named(entry: &CString, name: &str) -> bool {

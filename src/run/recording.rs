@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::AttemptId;
 use crate::model::governor::Decision;
+use crate::model::text::harmless;
 use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
 
 /// Written first; a record of another version is not read.
@@ -172,7 +173,7 @@ pub fn replay(
             if let Effect::Decided(decision) = effect {
                 let name = decision.attempt.and_then(|id| head.names.get(id.job.0 as usize));
                 // A record may come from anyone: what would move a cursor is not shown.
-                let name = name.map(|name| name.replace(char::is_control, "?"));
+                let name = name.map(|name| harmless(name));
                 tell(step.now, decision, name.as_deref());
             }
         }
