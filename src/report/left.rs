@@ -66,6 +66,9 @@ fn files(files: &Files) -> String {
     let noun = if files.count == 1 { "file" } else { "files" };
     let named = list(files.first.iter().cloned(), files.count);
     let named = if named.is_empty() { String::new() } else { format!(": {named}") };
+    if let (0, Some(why)) = (files.count, &files.kept) {
+        return format!("left files in its TMPDIR that can't be removed: {why}.");
+    }
     let now = files.kept.as_ref().map_or("removed".to_owned(), |why| format!("not removed: {why}"));
     format!("left {} {noun} in its TMPDIR ({}){named}; {now}.", files.count, files.bytes)
 }

@@ -138,7 +138,8 @@ impl<W: Write> TerminalReporter<W> {
         if failed {
             self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
         }
-        if let Some(files) = attempt.evidence.left.files.as_ref() {
+        // Of those that are still there the end of the run tells.
+        if let Some(files) = attempt.evidence.left.files.as_ref().filter(|files| files.kept.is_none()) {
             self.littered += 1;
             self.litter = self.litter.take().or_else(|| files.first.first().cloned());
         }
