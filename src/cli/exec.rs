@@ -24,6 +24,7 @@ use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, 
 use crate::report::Reporter;
 use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
+use crate::report::junit::JunitReporter;
 use crate::report::terminal::TerminalReporter;
 use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
@@ -117,6 +118,9 @@ pub struct ExecArgs {
     /// Write an event a line to FILE
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     json: Option<PathBuf>,
+    /// Write JUnit XML to FILE
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    junit: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required_unless_present = "jobs_from")]
@@ -189,6 +193,10 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
         reporters.add(JsonReporter::new(create(path)?), Some(path));
+    }
+    if let Some(path) = &args.junit {
+        let reporter = JunitReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
+        reporters.add(reporter, Some(path));
     }
     let recording = args.record.as_deref().map(create).transpose()?;
     for interrupted in sweep::sweep() {
@@ -458,7 +466,11 @@ fn describe(interrupted: &sweep::Interrupted) -> String {
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| Failure::new(format!("write {}: {error}", path.display())))
+    File::create(path).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("write {}: {error}", path.display()))
 }
 
 /// Everyone who is told the events.
@@ -479,7 +491,7 @@ impl Reporters {
             if let Err(error) = reporter.event(event)
                 && let Some(file) = file.take()
             {
-                tell(&format!("write {}: {error}; events are missing there", file.display()));
+                tell(&format!("write {}: {error}; it is not complete", file.display()));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One event stream, many readers. Nothing here asks the engine for anything.
 //!
 //! - [`json`]: a line an event, for programs
+//! - [`junit`]: JUnit XML, for CI
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
@@ -13,6 +14,7 @@ pub mod diagnosis;
 pub mod governor;
 pub mod inquest;
 pub mod json;
+pub mod junit;
 pub mod left;
 pub mod paragraph;
 pub mod progress;
