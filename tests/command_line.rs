@@ -121,12 +121,17 @@ fn a_bad_profile_is_shown_with_its_place_and_nothing_starts() {
 
 #[test]
 fn bad_options_are_refused_with_what_is_expected() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["-p", "wsl3", "--", "touch", "ran"], "did you mean \"wsl2\""),
         (&["-j", "0", "--", "touch", "ran"], "at least 1"),
+        (&["-j", "many", "--", "touch", "ran"], "expected a whole number of at least 1, such as 4"),
         (&["--shards", "0", "--", "touch", "ran"], "at least 1"),
         (&["--memory", "10MB", "--", "touch", "ran"], "10MiB"),
         (&["--memroy", "10M", "--", "touch", "ran"], "--memory"),
+        (
+            &["--retries", "many", "--", "touch", "ran"],
+            "expected a number of retries such as 2, or 0 for none\n",
+        ),
         (&["--timeout", "5", "--", "touch", "ran"], "unit"),
         (&["--pids", "0", "--", "touch", "ran"], "0 leaves nothing to run with"),
         (&["--memory", "0", "--", "touch", "ran"], "0 leaves nothing to run in"),
@@ -134,6 +139,11 @@ fn bad_options_are_refused_with_what_is_expected() {
         (&["--timeout", "300000000000y", "--", "touch", "ran"], "--timeout"),
         (&["--grace", "9223372036854775807s", "--", "touch", "ran"], "more than a year"),
         (&["--shards", "40000000", "--", "touch", "ran"], "100000"),
+        (&["--reserve", "100%", "--", "touch", "ran"], "sandtest: --reserve: a reserve of "),
+        (
+            &["--reserve", "100T", "--", "touch", "ran"],
+            "sandtest: --reserve: a reserve of 100 TiB leaves nothing",
+        ),
         (&["--json", "-", "--", "touch", "ran"], "standard output"),
         (&["--json", "/no/such/folder/x", "--", "touch", "ran"], "/no/such/folder/x"),
         (&["--jobs-from", "/no/such/list"], "/no/such/list"),

@@ -37,7 +37,10 @@ impl Scene {
     fn start(&self, jobs: &[String], options: &[&str]) -> Child {
         fs::write(self.path("jobs"), jobs.join("\n")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandtest"));
-        command.args(["exec", "--json", "events", "--no-fail-fast", "--jobs-from", "jobs"]).args(options);
+        command.args(["exec", "--json", "events", "--jobs-from", "jobs"]).args(options);
+        if !options.contains(&"--max-fail") {
+            command.arg("--no-fail-fast");
+        }
         command.current_dir(self.folder.path()).env("XDG_STATE_HOME", self.path("state")).env_remove("CI");
         command.env("TMPDIR", self.path("tmp"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
@@ -152,10 +155,13 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
         - {match: 'sleep 7071', on_timeout: \"sh -c 'echo looked at {pid}'\", timeout: 300ms}\n\
         - {match: 'sleep 7072', on_timeout: {command: 'sleep 7073', limit: 200ms}, timeout: 300ms}\n\
         - {match: 'sleep 7074', on_timeout: 'no-such-debugger {pid}', timeout: 300ms}\n\
-        - {match: 'sleep 7075', on_timeout: 'kill -QUIT {pid}', timeout: 300ms}\n";
+        - {match: 'sleep 7075', on_timeout: 'kill -QUIT {pid}', timeout: 300ms}\n\
+        - {match: 'sleep 7076', on_timeout: \"sh -c 'kill {pid}; sleep 0.3; sleep 7077'\", timeout: 300ms}\n\
+        - {match: 'sleep 7078', on_timeout: \"sh -c 'echo $TMPDIR $SANDTEST_GROUP_PORT_SLOT'\", timeout: 300ms, groups: [port]}\n\
+        groups: {port: 1}\n";
     fs::write(scene.path("sandtest.yaml"), rules).unwrap();
-    let jobs = ["sleep 7071", "sleep 7072", "sleep 7074", "sleep 7075"].map(str::to_owned);
-    let ran = scene.run(&jobs, &["-j4"]);
+    let jobs = ["1", "2", "4", "5", "6", "8"].map(|number| format!("sleep 707{number}"));
+    let ran = scene.run(&jobs, &["-j6"]);
     let asked: BTreeMap<&str, &Value> = ran
         .attempts()
         .into_iter()
@@ -170,6 +176,12 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
         "it ended its target: {}",
         ran.err
     );
+    let told = asked["sleep 7078"]["output"][0].as_str().unwrap();
+    assert!(told.contains("/tmp/sandtest-") && told.ends_with(" 0"), "what the job has: {told}");
+    let ended = ran.attempts().into_iter().find(|attempt| attempt["job"] == "sleep 7076").unwrap();
+    assert_eq!(ended["leaked"], 0, "who asks is not of the job: {}", ran.err);
+    assert_eq!(asked["sleep 7076"]["ended"], "the attempt ended meanwhile", "{}", ran.err);
+    assert_eq!(alive("7077"), Vec::<u32>::new());
     assert!(ran.err.contains("sandtest.yaml:2"), "who set the time: {}", ran.err);
     assert_eq!(alive("7073"), Vec::<u32>::new());
     assert!(ran.wall < Duration::from_secs(10), "{:?}", ran.wall);
@@ -188,6 +200,27 @@ fn the_time_of_the_whole_run_ends_a_hundred_jobs_of_ten_processes_at_once() {
     assert_eq!(ended as u64 + ran.last()["not_run"].as_u64().unwrap(), 100, "{}", ran.err);
     // The grace and a second, and what a loaded machine takes to write it all down.
     assert!(ran.wall < Duration::from_secs(4 + 1 + 1 + 2), "{:?}", ran.wall);
+}
+
+#[test]
+fn one_failure_too_many_ends_what_runs_if_it_is_to() {
+    let jobs =
+        ["bash -c 'sleep 0.3; exit 3'", "sleep 70771", "bash -c 'trap \"exit 0\" TERM; sleep 70772 & wait'"];
+    let jobs: Vec<String> = jobs.iter().map(|job| (*job).to_owned()).chain(["sleep 70773".into()]).collect();
+    let ran = Scene::new().run(&jobs, &["-j3", "--max-fail", "1:immediate"]);
+    assert_eq!(ran.code, 100, "{}", ran.err);
+    let last = ran.last();
+    assert_eq!(
+        (&last["failed"], &last["passed"], &last["not_run"]),
+        (&2.into(), &1.into(), &1.into()),
+        "{}",
+        ran.err
+    );
+    let asleep = ran.attempts().into_iter().find(|attempt| attempt["job"] == "sleep 70771").unwrap();
+    assert_eq!((&asleep["signal"], &asleep["cause"]), (&15.into(), &"max-fail".into()), "{}", ran.err);
+    assert!(ran.err.contains("since others had failed"), "{}", ran.err);
+    assert_eq!(alive("70772"), Vec::<u32>::new());
+    assert!(ran.wall < Duration::from_secs(5), "{:?}", ran.wall);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use sandtest::model::retry::{Backoff, FlakyResult, LeakPolicy, Retry, RetryOn};
 use sandtest::model::{Bytes, Cpus, Profile};
 use sandtest::profile::find::BUILT_IN;
 use sandtest::profile::rules::Ruled;
-use sandtest::profile::values::Timeout;
+use sandtest::profile::values::{Percent, Reserve, Timeout};
 use sandtest::profile::{ResolvedInputs, SearchPlaces, list, load, resolve, rules, schema};
 
 /// A search path of two folders in a temporary one: `near/` before `far/`.
@@ -360,6 +360,17 @@ fn the_command_line_beats_every_rule() {
 }
 
 #[test]
+fn what_an_option_sets_is_blamed_on_the_option() {
+    let scene = Scene::new().file("near/p.yaml", "budget: {reserve: 1G}\n");
+    let mut loaded = load("p", &scene.places).unwrap();
+    loaded.settings.budget.get_or_insert_default().reserve = Some(Reserve::Percent(Percent(100.0)));
+    loaded.set_by.insert("budget.reserve", "--reserve");
+    let error = resolve(&loaded, &host(16, 8)).unwrap_err().to_string();
+    assert!(error.starts_with("--reserve: a reserve of 16 GiB leaves nothing of the 16 GiB"), "{error}");
+    assert_eq!(loaded.origins()["budget.reserve"].text, "--reserve");
+}
+
+#[test]
 fn a_rule_that_fits_no_job_is_told_unless_it_is_everyones() {
     let scene = Scene::new()
         .file("sandtest.yaml", "rules:\n  - match: [\"a*\", /b/]\n    weight: 2\n")
@@ -418,6 +429,11 @@ fn a_mistake_in_a_rule_is_shown_at_its_place() {
       3 |   env: {SANDTEST_SLOT: 1}
         |         ^
     "#);
+    insta::assert_snapshot!(refusal("rules:\n- match: x\n  env: {TMPDIR: /tmp}\n"), @r#"
+    near/p.yaml:3:9: rules[0].env: "TMPDIR" is set by sandtest itself, to a directory of each job's own; expected it in the environment of sandtest, below whose TMPDIR these are made
+      3 |   env: {TMPDIR: /tmp}
+        |         ^
+    "#);
     insta::assert_snapshot!(refusal("rules:\n- match: x\n  retries: {count: 2, dealy: 1s}\n"), @r#"
     near/p.yaml:3:23: unknown key "dealy" in `retries`; did you mean "delay"?
       3 |   retries: {count: 2, dealy: 1s}
@@ -442,6 +458,14 @@ fn a_mistake_in_a_rule_is_shown_at_its_place() {
 }
 
 #[test]
+fn what_only_a_profile_says_of_its_jobs_is_refused_in_a_rule() {
+    for key in ["nofile: 5", "oom_score_adj: 5", "no_new_privs: true", "capabilities: drop"] {
+        let message = refusal(format!("rules:\n- match: x\n  {key}\n"));
+        assert!(message.starts_with("near/p.yaml:3:3: unknown key"), "{key}: {message}");
+    }
+}
+
+#[test]
 fn a_mistake_in_the_groups_is_shown_at_its_place() {
     insta::assert_snapshot!(refusal("groups:\n  gpu: 0\n"), @r#"
     near/p.yaml:2:8: groups.gpu: a job that takes one of 0 would wait for ever; expected how many jobs may have one at once, such as 1
@@ -454,7 +478,7 @@ fn a_mistake_in_the_groups_is_shown_at_its_place() {
         |   ^
     "#);
     insta::assert_snapshot!(refusal("groups:\n  gpu-slot: 1\n  a: 1\n  GPU_slot: 1\n"), @r#"
-    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT in a job's environment; expected names that differ there
+    near/p.yaml:4:13: the groups "gpu-slot" and "GPU_slot" are both SANDTEST_GROUP_GPU_SLOT_SLOT in a job's environment; expected names that differ there
       4 |   GPU_slot: 1
         |             ^
     "#);
@@ -501,11 +525,28 @@ fn a_mistake_in_the_projects_file_is_shown_at_its_place() {
         | ^
     "#);
     insta::assert_snapshot!(refusal("rules: [{match: x, groups: [b]}]\ngroups: {a: 1}\n"), @r#"
-    sandtest.yaml:1:29: there is no group "b"; did you mean "a"?
+    sandtest.yaml:1:29: there is no group "b"
       1 | rules: [{match: x, groups: [b]}]
         |                             ^
       declared under `groups:`: a
     "#);
+}
+
+#[test]
+fn a_projects_file_is_no_profile() {
+    let scene = Scene::new()
+        .file("sandtest.yaml", "rules: [{match: x, grace: 1s}]\n")
+        .file("near/p.yaml", "extends: ../sandtest.yaml\n")
+        .file("near/sandtest.yaml", "job: {grace: 1s}\n");
+    let project = scene.path("sandtest.yaml");
+    insta::assert_snapshot!(scene.refusal(project.to_str().unwrap()), @"sandtest.yaml is a project's file of rules and groups, no profile: a run in its folder reads it by itself; expected a profile's name such as native, or another file's path");
+    assert!(
+        scene.refusal("p").starts_with("near/../sandtest.yaml is a project's file"),
+        "{}",
+        scene.refusal("p")
+    );
+    // In a profile folder, and asked for by its name, it is a profile like any other.
+    assert_eq!(scene.resolve("sandtest").job.grace, Duration::from_secs(1));
 }
 
 #[test]
@@ -608,7 +649,7 @@ fn a_value_says_what_was_expected() {
         |               ^
     "#);
     insta::assert_snapshot!(refusal("job:\n  memory_max: 2 gigs\n"), @r#"
-    near/p.yaml:2:15: job.memory_max: "2 gigs" is not a size; expected a number with K, M, G or T, such as 512M or 2GiB
+    near/p.yaml:2:15: job.memory_max: "2 gigs" is not a size; expected a size such as 512M or 2GiB, a percentage such as 60%, or max for no limit
       2 |   memory_max: 2 gigs
         |               ^
     "#);

@@ -8,7 +8,7 @@ use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunS
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
 use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
-use sandtest::model::retry::{FlakyResult, LeakPolicy, Retry};
+use sandtest::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
 use sandtest::model::{
     Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Isolation, JobId, LimitName, Limits,
     Outcome, Process, Profile, RunId, Tier, Verdict,
@@ -284,7 +284,7 @@ fn notes() -> Vec<Event> {
     let job = || "sometimes".to_owned();
     vec![
         Event::Slow { attempt: Attempt { id, slot: 0 }, job: job(), elapsed: Duration::from_secs(60) },
-        Event::Unsettled { attempt: id, job: job(), what: "its last attempt's cgroups are still there" },
+        Event::Unsettled { attempt: id, job: job(), what: Unsettled::Groups },
         Event::GivenUp { attempt: id, job: job() },
     ]
 }

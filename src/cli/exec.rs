@@ -16,14 +16,15 @@ use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::event::Event;
 use crate::model::profile::JobSettings;
-use crate::model::{Bytes, Isolation, Job, JobId, Limits, Profile, Tier};
+use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
-use crate::profile::ending::{Flaky, Leak, Retries};
+use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
 use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
+use crate::report::junit::JunitReporter;
 use crate::report::terminal::TerminalReporter;
 use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
@@ -79,6 +80,9 @@ pub struct ExecArgs {
     /// Jobs at once [default: what the profile says]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "What is run")]
     jobs: Option<u32>,
+    /// Start nothing more after N failures, and end what runs with N:immediate; `all` for never [default: 1]
+    #[arg(long, value_name = "N[:MODE]", conflicts_with = "no_fail_fast", help_heading = "What is run")]
+    max_fail: Option<MaxFail>,
     /// Run all jobs even if one fails
     #[arg(long, help_heading = "What is run")]
     no_fail_fast: bool,
@@ -99,8 +103,8 @@ pub struct ExecArgs {
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
     slow_after: Option<Timeout>,
     /// Try a job that failed up to N times more, at once
-    #[arg(long, value_name = "N", value_parser = option::<Retries>, help_heading = "When it ends")]
-    retries: Option<Retries>,
+    #[arg(long, value_name = "N", value_parser = option::<RetryCount>, help_heading = "When it ends")]
+    retries: Option<RetryCount>,
     /// What a job that failed and then passed counts as: pass or fail
     #[arg(long, value_name = "RESULT", value_parser = option::<Flaky>, help_heading = "When it ends")]
     flaky_result: Option<Flaky>,
@@ -114,6 +118,9 @@ pub struct ExecArgs {
     /// Write an event a line to FILE
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     json: Option<PathBuf>,
+    /// Write JUnit XML to FILE
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    junit: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required_unless_present = "jobs_from")]
@@ -187,6 +194,10 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.json {
         reporters.add(JsonReporter::new(create(path)?), Some(path));
     }
+    if let Some(path) = &args.junit {
+        let reporter = JunitReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
+        reporters.add(reporter, Some(path));
+    }
     let recording = args.record.as_deref().map(create).transpose()?;
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));
@@ -227,7 +238,11 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
             editor: settings.protected.group.clone(),
         }),
         recording,
-        fail_fast: !args.no_fail_fast,
+        max_fail: match (args.max_fail, args.no_fail_fast) {
+            (Some(said), _) => said,
+            (None, true) => MaxFail::All,
+            (None, false) => MaxFail::FIRST,
+        },
         diagnoses: record.output_folder(),
         streams: if pass_through { Streams::PassThrough } else { Streams::Capture(record.output_folder()) },
         temporary: temporary.clone(),
@@ -398,7 +413,7 @@ fn overrides(args: &ExecArgs) -> Overrides {
             slow_after: args.slow_after,
             idle_timeout: args.idle_timeout,
             grace: args.grace,
-            retries: args.retries,
+            retries: args.retries.map(Retries::from),
             flaky_result: args.flaky_result,
             leak: args.leak,
             ..JobSection::default()
@@ -451,7 +466,11 @@ fn describe(interrupted: &sweep::Interrupted) -> String {
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| Failure::new(format!("write {}: {error}", path.display())))
+    File::create(path).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("write {}: {error}", path.display()))
 }
 
 /// Everyone who is told the events.
@@ -472,7 +491,7 @@ impl Reporters {
             if let Err(error) = reporter.event(event)
                 && let Some(file) = file.take()
             {
-                tell(&format!("write {}: {error}; events are missing there", file.display()));
+                tell(&format!("write {}: {error}; it is not complete", file.display()));
             }
         }
     }
@@ -492,7 +511,7 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("{text:?} is not a whole number of at least 1")),
+        Err(_) => Err(format!("{text:?} is not a count; expected a whole number of at least 1, such as 4")),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn run(command: &ProfileCommand) -> u8 {
 
 /// A project's file is checked beside the profile that it would meet here.
 fn check(file: &str, view: &HostView, places: SearchPlaces) -> Result<Chosen, ProfileError> {
-    if !is_project(file) {
+    if !is_project(file.as_ref()) {
         return choose(file, view, &places);
     }
     // Absent is fine where nobody asked for it.
@@ -122,6 +122,10 @@ fn resolved(chosen: &Chosen) -> String {
     page.heading("jobs");
     page.line("jobs", "min", profile.jobs.min.to_string());
     page.line("jobs", "max", profile.jobs.max.to_string());
+    if profile.jobs.idle_max > profile.jobs.max {
+        let _ =
+            writeln!(page.text, "  # and up to {} while these leave processors idle", profile.jobs.idle_max);
+    }
     page.heading("pressure");
     for (key, value) in [("yellow", pressure.yellow), ("orange", pressure.orange), ("red", pressure.red)] {
         page.line("pressure", key, format!("{value}%"));
@@ -260,6 +264,7 @@ mod tests {
         let first = text.lines().next().unwrap();
         assert_eq!(first, "# for WSL2: /proc/sys/kernel/osrelease says 6.6.87.2-microsoft-standard-WSL2");
         assert!(text.contains("  memory_max: 9.6 GiB             # built-in wsl2.yaml:7: 60%\n"), "{text}");
+        assert!(text.contains(": 50%\n  # and up to 24 while these leave processors idle\n"), "{text}");
     }
 
     #[test]

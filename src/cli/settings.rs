@@ -2,7 +2,6 @@
 
 use crate::host::protect::Protected;
 use crate::host::{self, Detection, HostView};
-use crate::model::profile::Origin;
 use crate::model::{Bytes, Profile};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Percent, Reserve, Timeout};
@@ -62,21 +61,11 @@ fn choose_over(
     let detection = (name == "auto").then(|| host::detect(view));
     let name = detection.as_ref().map_or(name, |detection| detection.profile);
     let mut loaded = crate::profile::load(name, places)?;
-    let set = overrides.apply(&mut loaded);
+    overrides.apply(&mut loaded);
     let protect: Vec<String> = loaded.settings.protect.iter().flatten().map(|name| name.0.clone()).collect();
     let protected = host::protect::measure(&protect);
     let inputs = inputs(view, protected.memory);
-    if let Some(Reserve::Bytes(reserve)) = overrides.reserve
-        && reserve >= inputs.visible_memory
-    {
-        let message = crate::profile::resolve::too_much(reserve, inputs.visible_memory);
-        return Err(ProfileError::Option { option: "--reserve", message });
-    }
-    let mut profile = crate::profile::resolve(&loaded, &inputs)?;
-    for (key, option) in set {
-        let origin = Origin { file: "command line".into(), line: 0, text: option.into() };
-        profile.origins.insert(key.into(), origin);
-    }
+    let profile = crate::profile::resolve(&loaded, &inputs)?;
     let rules = crate::profile::rules(&loaded, &inputs)?;
     Ok(Chosen { profile, rules, detection, protected })
 }
@@ -109,23 +98,13 @@ pub fn resolve(name: &str, overrides: &Overrides) -> Result<Settings, ProfileErr
 }
 
 impl Overrides {
-    /// Before percentages meet the host and limits the budget. Returns which keys were set, by which options.
-    fn apply(&self, loaded: &mut Loaded) -> Vec<(&'static str, &'static str)> {
-        let mut set = Vec::new();
-        if self.reserve.is_some() {
-            loaded.settings.budget.get_or_insert_default().reserve = self.reserve;
-            set.push(("budget.reserve", "--reserve"));
-        }
-        if self.stall.is_some() {
-            loaded.settings.pressure.get_or_insert_default().stall = self.stall;
-            set.push(("pressure.stall", "--max-pressure"));
-        }
-        if self.run_timeout.is_some() {
-            loaded.settings.run_timeout = self.run_timeout;
-            set.push(("run_timeout", "--run-timeout"));
-        }
+    /// Before percentages meet the host and limits the budget.
+    fn apply(&self, loaded: &mut Loaded) {
         let job = &self.job;
         let said = [
+            (self.reserve.is_some(), "budget.reserve", "--reserve"),
+            (self.stall.is_some(), "pressure.stall", "--max-pressure"),
+            (self.run_timeout.is_some(), "run_timeout", "--run-timeout"),
             (job.memory_max.is_some(), "job.memory_max", "--memory"),
             (job.pids_max.is_some(), "job.pids_max", "--pids"),
             (job.cpu_max.is_some(), "job.cpu_max", "--cpus"),
@@ -137,8 +116,13 @@ impl Overrides {
             (job.flaky_result.is_some(), "job.flaky_result", "--flaky-result"),
             (job.leak.is_some(), "job.leak", "--leak"),
         ];
-        set.extend(said.into_iter().filter(|(said, ..)| *said).map(|(_, key, option)| (key, option)));
+        loaded.set_by.extend(said.into_iter().filter(|(said, ..)| *said).map(|(_, key, by)| (key, by)));
+        let (budget, pressure) = (&mut loaded.settings.budget, &mut loaded.settings.pressure);
+        let reserve = &mut budget.get_or_insert_default().reserve;
+        *reserve = self.reserve.or(*reserve);
+        let stall = &mut pressure.get_or_insert_default().stall;
+        *stall = self.stall.or(*stall);
+        loaded.settings.run_timeout = self.run_timeout.or(loaded.settings.run_timeout);
         loaded.options = job.clone();
-        set
     }
 }

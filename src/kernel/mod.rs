@@ -18,7 +18,7 @@
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
 //! - [`observe`]: what an attempt is doing, seen from outside
-//! - [`folder`], [`objects`], [`listening`]: what outlives processes: files, shared memory, mounts; and their sockets
+//! - [`folder`], [`objects`]: what outlives processes: files, shared memory, mounts
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed
 //! - [`terminal`]: lending the terminal to a job
 
@@ -33,7 +33,6 @@ pub mod group;
 pub mod guardian;
 pub mod hierarchy;
 pub mod keeper;
-pub mod listening;
 pub mod objects;
 pub mod observe;
 pub mod oom;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::listening;
-use crate::model::Process;
+use super::observe::listening;
+use crate::model::{Process, text};
 
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub struct Stat {
     pub ppid: u32,
     /// Threads in it.
     pub num_threads: u64,
-    /// User and system time, in clock ticks.
+    /// User and system time of its own, in clock ticks.
     pub ticks: u64,
+    /// The same of its children that have ended and were waited for, and of theirs.
+    pub children_ticks: u64,
     /// When it started, in clock ticks since boot: with the pid it names a process for good.
     pub starttime: u64,
 }
@@ -48,13 +50,21 @@ impl Stat {
             ppid: u32::try_from(number(1)?).ok()?,
             num_threads: number(17)?,
             ticks: number(11)?.checked_add(number(12)?)?,
+            children_ticks: number(13)?.checked_add(number(14)?)?,
             starttime: number(19)?,
         })
     }
 
-    /// User and system time, to the clock tick: 10 ms.
+    /// Processor time of its own, to the clock tick: 10 ms. For what one process or thread is at.
+    pub fn own_cpu_time(&self) -> Duration {
+        ticks(self.ticks)
+    }
+
+    /// The same with that of its children that have ended and were waited for: without those a job that starts one
+    /// short process after another would seem to use nothing. Summed over all of a job, each is counted once, for a
+    /// child is either there itself or in its parent's; an orphan that sandtest reaps drops out.
     pub fn cpu_time(&self) -> Duration {
-        Duration::from_secs_f64(self.ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        ticks(self.ticks.saturating_add(self.children_ticks))
     }
 
     /// Neither a zombie nor dead.
@@ -71,7 +81,7 @@ pub fn is_alive(pid: u32) -> bool {
 /// The name of a process, `?` if it is gone. A process may call itself anything: what would move a cursor is `?`.
 pub fn name(pid: u32) -> String {
     let Ok(name) = fs::read(file(pid, "comm")) else { return "?".to_owned() };
-    String::from_utf8_lossy(&name).trim_end_matches('\n').replace(char::is_control, "?")
+    text::harmless(String::from_utf8_lossy(&name).trim_end_matches('\n'))
 }
 
 /// So much of a command line is shown.
@@ -90,23 +100,20 @@ fn command_line(pid: u32) -> String {
 /// Words that end in NUL, quoted where a shell would want it. What would move a cursor is shown by its number.
 fn shown(words: &[u8]) -> String {
     let words = words.strip_suffix(b"\0").unwrap_or(words);
-    // A word may be megabytes long, and a quote doubles a byte at the most: no more is looked at than is shown.
+    // A word may be megabytes long, and quotes make none shorter: no more is looked at than is shown.
     let begin = &words[..words.len().min(COMMAND_SHOWN)];
-    let word = |word: &[u8]| {
-        let text = String::from_utf8_lossy(word);
-        let plain = |c: char| c.is_alphanumeric() || "-_=/.,:@%+".contains(c);
-        if !text.is_empty() && text.chars().all(plain) {
-            text.into_owned()
-        } else if text.contains(|c: char| c.is_control() || c == '\'') {
-            format!("$'{}'", text.escape_default())
+    let shown = |word: &[u8]| {
+        let word = String::from_utf8_lossy(word);
+        if word.contains(text::acts) {
+            format!("$'{}'", word.escape_default())
         } else {
-            format!("'{text}'")
+            shell_words::quote(&word).into_owned()
         }
     };
     let mut line = if begin.is_empty() {
         String::new()
     } else {
-        begin.split(|byte| *byte == 0).map(word).collect::<Vec<_>>().join(" ")
+        begin.split(|byte| *byte == 0).map(shown).collect::<Vec<_>>().join(" ")
     };
     if line.len() > COMMAND_SHOWN || words.len() > COMMAND_SHOWN {
         let whole = |at: &usize| line.is_char_boundary(*at);
@@ -116,12 +123,23 @@ fn shown(words: &[u8]) -> String {
     line
 }
 
-/// Memory that only this process pays for: resident pages less the shared ones, in bytes.
+/// So many clock ticks as time.
+pub fn ticks(count: u64) -> Duration {
+    let second = rustix::param::clock_ticks_per_second().max(1);
+    let nanos = (count % second).saturating_mul(1_000_000_000) / second;
+    Duration::from_secs(count / second) + Duration::from_nanos(nanos)
+}
+
+/// Memory that only this process pays for, in bytes.
 pub fn private_resident(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(file(pid, "statm")).ok()?;
+    private_of(&fs::read_to_string(file(pid, "statm")).ok()?)
+}
+
+/// From the text of `statm`: resident pages less the shared ones, in bytes.
+pub fn private_of(text: &str) -> Option<u64> {
     let mut fields = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
     let (resident, shared) = (fields.next()??, fields.next()??);
-    Some(resident.saturating_sub(shared) * page_size())
+    Some(resident.saturating_sub(shared).saturating_mul(page_size()))
 }
 
 /// Its group in the v2 tree, as a path from that tree's root.
@@ -163,19 +181,34 @@ fn file(pid: u32, name: &str) -> PathBuf {
 mod tests {
     use super::*;
 
+    const STAT: &str = "42 (a) S (b c)) R 7 1 1 0 -1 4194304 5 0 0 0 11 4 600 70 20 0 3 0 9876 1 2 3";
+
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_confuse() {
-        let text = "42 (a) S (b c)) R 7 1 1 0 -1 4194304 5 0 0 0 11 4 0 0 20 0 3 0 9876 1 2 3";
-        let stat = Stat::parse(text).unwrap();
+        let stat = Stat::parse(STAT).unwrap();
         assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (42, "a) S (b c)", 'R', 7));
         assert_eq!((stat.num_threads, stat.ticks, stat.starttime), (3, 15, 9876));
+    }
+
+    #[test]
+    fn what_its_ended_children_used_counts_for_the_job_and_not_for_the_process() {
+        let stat = Stat::parse(STAT).unwrap();
+        assert_eq!((stat.own_cpu_time(), stat.cpu_time()), (ticks(15), ticks(15 + 600 + 70)));
+        assert_eq!(ticks(rustix::param::clock_ticks_per_second() * 5 / 2), Duration::from_millis(2500));
+    }
+
+    #[test]
+    fn memory_is_what_nobody_shares() {
+        assert_eq!(private_of("900 70 20 1 0 5 0\n"), Some(50 * page_size()));
+        assert_eq!(private_of("900 20 70\n"), Some(0));
+        assert_eq!(private_of("900"), None);
     }
 
     #[test]
     fn a_command_line_reads_as_it_was_typed() {
         assert_eq!(shown(b"sleep\x001000\0"), "sleep 1000");
         assert_eq!(shown(b"sh\0-c\0echo $x\0\0"), "sh -c 'echo $x' ''");
-        assert_eq!(shown(b"a'b\0\x1b[2J\0"), r"$'a\'b' $'\u{1b}[2J'");
+        assert_eq!(shown(b"a'b\0\x1b[2J\0"), r"'a'\''b' $'\u{1b}[2J'");
         assert_eq!(shown(b""), "");
         assert_eq!(shown(&[b'x'; 500]).len(), COMMAND_SHOWN + 3);
     }
@@ -192,7 +225,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {
-            let _ = Stat::parse(&text);
+            let _ = (Stat::parse(&text), private_of(&text));
         }
     }
 }

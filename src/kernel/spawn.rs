@@ -36,7 +36,7 @@ pub struct Program {
 }
 
 /// `NAME=value` each.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Environment {
     /// What many programs have in common.
     pub shared: Arc<[CString]>,

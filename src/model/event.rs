@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::diagnosis::Diagnosis;
 use super::governor::{Decision, Governed};
 use super::profile::Origin;
+use super::retry::Unsettled;
 use super::{Attempt, AttemptId, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
 /// Something that happened in a run, in the order in which it happened.
@@ -38,8 +39,8 @@ pub enum Event {
         attempt: AttemptId,
         /// The job's name.
         job: String,
-        /// What is not: in words.
-        what: &'static str,
+        /// What is not.
+        what: Unsettled,
     },
     /// A job that failed should have been tried again, and the run ends before: it has failed.
     GivenUp {

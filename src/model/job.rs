@@ -83,6 +83,12 @@ pub struct Attempt {
     pub slot: u32,
 }
 
+/// What the place that a job has in a group is called in its environment: `SANDTEST_GROUP_GPU_1_SLOT` of `gpu-1`.
+pub fn group_variable(group: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("SANDTEST_GROUP_{}_SLOT", group.chars().map(plain).collect::<String>())
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -6,6 +6,7 @@
 //! - [`limits`]: the kernel's limits of one cgroup, by the kernel's names
 //! - [`profile`]: the settings of a run, resolved against this host
 //! - [`retry`]: how a job that failed is tried again
+//! - [`max_fail`]: after how many failures a run ends
 //! - [`job`]: what to execute, and which execution of it
 //! - [`isolation`]: what the environment allows, limit by limit
 //! - [`leftovers`]: what an attempt left behind, beside processes
@@ -14,6 +15,8 @@
 //! - [`governor`]: what the governor decides, and why
 //! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
+//!
+//! Beside the way: [`nearest`] (what was probably meant), [`text`] (what tests chose, fit to be shown).
 
 pub mod bytes;
 pub mod cpus;
@@ -24,10 +27,13 @@ pub mod isolation;
 pub mod job;
 pub mod leftovers;
 pub mod limits;
+pub mod max_fail;
+pub mod nearest;
 pub mod outcome;
 pub mod profile;
 pub mod reading;
 pub mod retry;
+pub mod text;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;
@@ -35,5 +41,6 @@ pub use isolation::{Enforcement, Isolation, LimitName, Tier};
 pub use job::{Attempt, AttemptId, Command, Job, JobId, RunId, Shard};
 pub use leftovers::Leftovers;
 pub use limits::Limits;
+pub use max_fail::MaxFail;
 pub use outcome::{Cause, Evidence, Exit, Outcome, Process, Verdict};
 pub use profile::Profile;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::retry::FlakyResult;
 use super::{Bytes, Leftovers};
 
 /// How the attempt's first process ended, as `waitid(2)` told.
@@ -52,6 +53,17 @@ pub enum Verdict {
     Infra,
 }
 
+impl Verdict {
+    /// Whether it counts as a success, with this said of flaky ones.
+    pub fn passes(self, flaky: FlakyResult) -> bool {
+        match self {
+            Verdict::Pass => true,
+            Verdict::Flaky => flaky == FlakyResult::Pass,
+            Verdict::Fail | Verdict::Leak | Verdict::Infra => false,
+        }
+    }
+}
+
 /// Why an attempt ended the way it did, beyond its outcome; for people and for the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,6 +76,8 @@ pub enum Cause {
     Outside,
     /// Someone asked the run to end.
     Interrupted,
+    /// So many others had failed that the run was to end at once.
+    MaxFail,
     /// It showed no sign of life for its idle time-out.
     Idle,
     /// The time of the whole run was up.

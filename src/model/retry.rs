@@ -66,6 +66,16 @@ pub enum LeakPolicy {
     Fail,
 }
 
+/// What a retry did not wait for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsettled {
+    /// The groups of the attempt before can't be removed.
+    Groups,
+    /// Memory, disks or the editor's processors are still waited for too long.
+    Pressure,
+}
+
 impl Retry {
     /// None at all.
     pub const NEVER: Retry = Retry {

@@ -168,6 +168,9 @@ pub const GLANCE_BEFORE: Duration = Duration::from_secs(1);
 /// A diagnosis that takes longer is not waited for. It stops by itself after 150 ms.
 pub const DIAGNOSIS_PATIENCE: Duration = Duration::from_millis(500);
 
+/// So long may it take to name and remove what an attempt left behind, beside processes.
+pub const AFTERMATH_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Less than this part of a processor is no sign of life: a runtime's own timers and collectors use some thousandths.
 pub const IDLE_CPU: f64 = 0.01;
 

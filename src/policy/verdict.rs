@@ -1,11 +1,11 @@
 //! Exit and evidence -> what happened, and whose doing it was.
 //!
 //! ```text
-//! spawn failed?  ── ENOMEM at its own limit ──▶ oom      ── EAGAIN at pids_max ──▶ pids     ── else ──▶ spawn-failed
-//!    │ no
 //! did we end it for its time, or the run's?           ── yes ──▶ timeout
 //!    │ no
 //! did we evict it, and did that end it?  ── yes ──▶ evicted
+//!    │ no
+//! spawn failed?  ── ENOMEM at its own limit ──▶ oom      ── EAGAIN at pids_max ──▶ pids     ── else ──▶ spawn-failed
 //!    │ no
 //! a sample over a limit, so we ended it? ── yes ──▶ oom / pids
 //!    │ no
@@ -48,6 +48,8 @@ pub enum Ended {
     RunTimeout,
     /// Someone asked the run to end.
     Interrupted,
+    /// Others had failed, and the run was to end at once.
+    MaxFail,
     /// There was no room for it.
     Evicted,
 }
@@ -61,6 +63,22 @@ pub fn judge(
 ) -> Judgement {
     let of = |outcome, cause| Judgement { outcome, cause };
     let some = |count: Option<u64>| count.unwrap_or(0) > 0;
+    match ended {
+        Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
+        Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
+        Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
+        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted) | None => {}
+    }
+    // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
+    if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
+        return of(Outcome::Evicted, Cause::Budget);
+    }
+    let cause = match ended {
+        Some(Ended::Interrupted) => Cause::Interrupted,
+        Some(Ended::MaxFail) => Cause::MaxFail,
+        _ => Cause::Own,
+    };
+    // After the above: a birth that we cut short fails, too.
     if spawn_error.is_some() {
         // A limit below what exec needs: nothing was killed, and yet memory was what lacked.
         return if some(evidence.oom_own) {
@@ -68,18 +86,8 @@ pub fn judge(
         } else if some(evidence.pids_max_events) {
             of(Outcome::Pids, Cause::Own)
         } else {
-            of(Outcome::SpawnFailed, Cause::Own)
+            of(Outcome::SpawnFailed, cause)
         };
-    }
-    match ended {
-        Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
-        Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
-        Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(Ended::Interrupted | Ended::Evicted) | None => {}
-    }
-    // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
-    if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
-        return of(Outcome::Evicted, Cause::Budget);
     }
     match evidence.sampled_over {
         Some(LimitName::PidsMax) => return of(Outcome::Pids, Cause::Own),
@@ -96,7 +104,6 @@ pub fn judge(
     if some(evidence.oomd_ooms) {
         return of(Outcome::Evicted, Cause::Outside);
     }
-    let cause = if ended == Some(Ended::Interrupted) { Cause::Interrupted } else { Cause::Own };
     match exit {
         Some(Exit::Code(0)) => of(Outcome::Exited, cause),
         Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => match &evidence.pids_refused_by {
@@ -186,5 +193,12 @@ mod tests {
         let evidence = Evidence { oom_own: Some(2), oom_kill: Some(0), ..Evidence::default() };
         assert_eq!(judge(None, Some(&error), None, &evidence).outcome, Outcome::Oom);
         assert_eq!(judge(None, Some(&error), None, &Evidence::default()).outcome, Outcome::SpawnFailed);
+        let cut_short = |ended| {
+            let judgement = judge(None, Some(&error), Some(ended), &Evidence::default());
+            (judgement.outcome, judgement.cause)
+        };
+        assert_eq!(cut_short(Ended::Timeout), (Outcome::Timeout, Cause::Own));
+        assert_eq!(cut_short(Ended::Evicted), (Outcome::Evicted, Cause::Budget));
+        assert_eq!(cut_short(Ended::Interrupted), (Outcome::SpawnFailed, Cause::Interrupted));
     }
 }

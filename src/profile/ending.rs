@@ -226,7 +226,14 @@ impl Scalar for Retries {
     const EXPECTED: &str = "a number of retries such as 2, or a map such as `{count: 2, delay: 1s}`";
     fn read(text: &str) -> Result<Retries, String> {
         let count = text.parse().map_err(|_| not(text, "a number of retries", Self::EXPECTED))?;
-        Ok(Retries(Retry { count, ..Retry::NEVER }))
+        Ok(RetryCount(count).into())
+    }
+}
+
+/// At once, and for any failure.
+impl From<RetryCount> for Retries {
+    fn from(RetryCount(count): RetryCount) -> Retries {
+        Retries(Retry { count, ..Retry::NEVER })
     }
 }
 

@@ -50,6 +50,15 @@ pub enum ProfileError {
         /// Why.
         source: io::Error,
     },
+    /// The project's own file where a profile is wanted.
+    #[error(
+        "{path} is a project's file of rules and groups, no profile: a run in its folder reads it by itself; \
+             expected a profile's name such as native, or another file's path"
+    )]
+    IsProject {
+        /// Which.
+        path: PathBuf,
+    },
     /// It is a folder, a pipe or a device.
     #[error("{path} is not a regular file; expected a profile in YAML")]
     NotAFile {

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::ProfileError;
-use super::nearest::nearest;
 use super::project;
 use super::source::{Home, Source};
+use crate::model::nearest::nearest;
 
 /// The profiles in the binary.
 pub const BUILT_IN: [(&str, &str); 5] = [
@@ -59,7 +59,7 @@ impl SearchPlaces {
     /// The profile of this name, or the file of this path.
     pub fn find(&self, name: &str) -> Result<Source, ProfileError> {
         if is_path(name) {
-            return Source::read(Path::new(name), Home::Path);
+            return read_path(Path::new(name));
         }
         self.find_from(name, 0)?.ok_or_else(|| self.unknown(name))
     }
@@ -104,6 +104,15 @@ pub fn list(places: &SearchPlaces) -> Vec<Listed> {
             Err(error) => Some(Listed { name, label: "?".to_owned(), summary: error.to_string() }),
         })
         .collect()
+}
+
+/// The profile in a file that is named by its path.
+pub(super) fn read_path(path: &Path) -> Result<Source, ProfileError> {
+    // All that it may say is what a profile may say too, and it would be taken twice.
+    if project::is_project(path) {
+        return Err(ProfileError::IsProject { path: path.to_owned() });
+    }
+    Source::read(path, Home::Path)
 }
 
 /// A name has no slash and no `.yaml`.

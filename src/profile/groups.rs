@@ -7,7 +7,11 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+use super::error::ProfileError;
+use super::inherit::Loaded;
+use super::locate::{Step, locate};
 use super::values::{Scalar, not, scalar};
+use crate::model::job::group_variable;
 
 /// The name of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,18 +54,28 @@ scalar! {
     GroupCount: {"type": "integer", "minimum": 1, "maximum": 4294967295u32}
 }
 
-/// What the group is called in a job's environment: `SANDTEST_GROUP_` and this.
-pub fn in_environment(name: &str) -> String {
-    name.to_ascii_uppercase().replace('-', "_")
-}
-
-/// What to say of two groups that would be one in a job's environment.
-pub(super) fn alike(name: &str, other: &str) -> String {
-    format!(
-        "the groups {other:?} and {name:?} are both SANDTEST_GROUP_{} in a job's environment; expected names that \
-         differ there",
-        in_environment(name)
-    )
+/// Groups that a job's environment could not tell apart are refused; of one file, where the later one stands.
+pub(super) fn check(loaded: &Loaded) -> Result<(), ProfileError> {
+    let place = |name: &str| {
+        let source = loaded.groups.get(name).map_or(0, |group| group.source);
+        (source, locate(&loaded.chain[source], &[Step::Key("groups"), Step::Key(name)]))
+    };
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for name in loaded.groups.keys() {
+        let variable = group_variable(name);
+        if let Some(other) = seen.insert(variable.clone(), name) {
+            let ((source, at), (other_source, other_at)) = (place(name), place(other));
+            let is_later = source != other_source || (at.line, at.column) > (other_at.line, other_at.column);
+            let (at, name, other) =
+                if is_later { (at, name.as_str(), other) } else { (other_at, other, name.as_str()) };
+            let message = format!(
+                "the groups {other:?} and {name:?} are both {variable} in a job's environment; expected names \
+                 that differ there"
+            );
+            return Err(ProfileError::Value { at, message });
+        }
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for Groups {

@@ -12,7 +12,7 @@ use crate::model::profile::Origin;
 
 use super::error::ProfileError;
 use super::file::{self, BudgetSection, JobSection, JobsSection, PressureSection, ProfileFile};
-use super::find::{SearchPlaces, is_path};
+use super::find::{SearchPlaces, is_path, read_path};
 use super::groups::Groups;
 use super::keys;
 use super::locate::{Step, locate};
@@ -37,6 +37,8 @@ pub struct Loaded {
     pub chain: Vec<Source>,
     /// What the command line says of each job: more than any rule.
     pub options: JobSection,
+    /// Keys that the command line sets, and by which option.
+    pub set_by: BTreeMap<&'static str, &'static str>,
     /// The rules of all files, in the order in which they are asked.
     pub(super) rules: Vec<Placed>,
     /// The groups of all files.
@@ -54,12 +56,16 @@ pub(super) struct Group {
 }
 
 impl Loaded {
-    /// The place of a key's value, for messages about it.
-    pub fn place(&self, key: &str) -> Box<Place> {
-        match self.spots.get(key) {
+    /// What is wrong with a key's value, with who set it: an option, or a place in a file.
+    pub(super) fn refuse(&self, key: &str, message: String) -> ProfileError {
+        if let Some(option) = self.set_by.get(key) {
+            return ProfileError::Option { option, message };
+        }
+        let at = match self.spots.get(key) {
             Some((source, spot)) => self.chain[*source].place(spot.line, spot.column),
             None => self.chain[0].place(1, 1),
-        }
+        };
+        ProfileError::Value { at, message }
     }
 
     /// Who set which key.
@@ -78,7 +84,12 @@ impl Loaded {
             let at = locate(&self.chain[group.source], &[Step::Key("groups"), Step::Key(name)]);
             (format!("groups.{name}"), Origin { file: at.file, line: at.line, text: group.count.to_string() })
         });
-        set.map(|(key, at)| (key.clone(), origin(at))).chain(groups).collect()
+        let options = self.set_by.iter().map(|(key, option)| {
+            let origin = Origin { file: "command line".to_owned(), line: 0, text: (*option).to_owned() };
+            ((*key).to_owned(), origin)
+        });
+        // Of two with the same key the last stays.
+        set.map(|(key, at)| (key.clone(), origin(at))).chain(groups).chain(options).collect()
     }
 
     /// Takes in what is joined rather than replaced: behind what is there already, or, of the project, before it.
@@ -131,6 +142,7 @@ fn load_chain(name: &str, places: &SearchPlaces) -> Result<Loaded, ProfileError>
                 settings: file,
                 chain: Vec::new(),
                 options: JobSection::default(),
+                set_by: BTreeMap::new(),
                 rules: Vec::new(),
                 groups: BTreeMap::new(),
                 spots: BTreeMap::new(),
@@ -185,7 +197,7 @@ fn find_parent(
 ) -> Result<Source, ProfileError> {
     if is_path(parent) {
         let folder = child.path.as_deref().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
-        return Source::read(&folder.join(parent), Home::Path);
+        return read_path(&folder.join(parent));
     }
     // Its own name is that of the profile it overrides: the next one on the search path.
     let first = match child.home {

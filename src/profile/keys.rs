@@ -11,9 +11,9 @@ use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqA
 
 use super::error::ProfileError;
 use super::file::{shortened, syntax};
-use super::nearest::nearest;
 use super::origins;
 use super::source::Source;
+use crate::model::nearest::nearest;
 
 /// The section that is a profile itself.
 pub(super) const PROFILE: &str = "";
@@ -150,6 +150,11 @@ pub(super) fn check(source: &Source, root: &'static str) -> Result<(), ProfileEr
             ProfileError::DuplicateKey { first: first.filter(|line| *line < at.line), at, key }
         }
     })
+}
+
+/// Whether a key may stand in a rule.
+pub(super) fn of_rules(key: &str) -> bool {
+    keys_of("rules").is_some_and(|keys| keys.contains(&key))
 }
 
 fn keys_of(section: &str) -> Option<&'static [&'static str]> {

@@ -13,8 +13,8 @@
 //! - [`resolve`](mod@resolve): percentages against this host
 //! - [`rules`](mod@rules): what holds for one job
 //!
-//! Beside the way: [`error`], [`place`] and `locate` (what is wrong, and where), [`nearest`] (what was meant),
-//! [`schema`](mod@schema) (the same keys, for editors).
+//! Beside the way: [`error`], [`place`] and `locate` (what is wrong, and where), [`schema`](mod@schema) (the
+//! same keys, for editors).
 
 pub mod ending;
 pub mod error;
@@ -24,7 +24,6 @@ pub mod groups;
 pub mod inherit;
 mod keys;
 mod locate;
-pub mod nearest;
 pub mod origins;
 pub mod pattern;
 pub mod place;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::text::acts;
+
 /// Longest part of a line that is shown, in characters.
 const SHOWN: usize = 100;
 
@@ -52,7 +54,7 @@ impl fmt::Display for Place {
 fn harmless(c: char) -> char {
     match c {
         '\t' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if acts(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     }
 }

@@ -28,8 +28,8 @@ pub struct ProjectFile {
 }
 
 /// Whether a path names a project's file rather than a profile.
-pub fn is_project(path: &str) -> bool {
-    Path::new(path).file_name().is_some_and(|name| name == FILE)
+pub fn is_project(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == FILE)
 }
 
 /// Reads the file, if it is there.

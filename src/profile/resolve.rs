@@ -5,6 +5,9 @@
 //!                 └─ the rest ── min(budget.memory_max) ──▶ budget ── min(job.memory_max) ──▶ job
 //! ```
 //!
+//! Every chain of profiles ends in `native.yaml`, which sets every key: what is made of an absent one is no default,
+//! only that nothing is asked for.
+//!
 //! Pure: what is visible comes in as [`ResolvedInputs`].
 
 use std::time::Duration;
@@ -16,11 +19,10 @@ use crate::model::{Bytes, Cpus, Limits, Profile};
 use super::ending::{Look, RetryCause};
 use super::error::ProfileError;
 use super::file::{JobSection, JobsSection, PressureSection};
+use super::groups;
 use super::inherit::{Loaded, over_job};
-use super::rules::check_groups;
 use super::values::{
-    Capabilities, Cpu, Grace, JobCount, Nofile, OomScoreAdj, Percent, Pids, Reserve, Size, Swap, Switch,
-    Timeout,
+    Capabilities, Cpu, JobCount, Nofile, Percent, Pids, Reserve, Size, Swap, Switch, Timeout,
 };
 
 /// `reserve: auto` beside what the editor uses now: what it may grow by before anyone looks again.
@@ -37,10 +39,6 @@ const IDLE_TIMES: usize = 4;
 const BUDGET_LEAST: Bytes = Bytes::mib(16);
 /// Of the tasks that the groups above allow, what is left to others: a shell that can't fork helps nobody.
 const PIDS_PART: u64 = 80;
-/// An attempt that takes longer is told of, where no profile says otherwise.
-const SLOW_AFTER: Duration = Duration::from_secs(60);
-/// A retry waits no longer for the last attempt's remains.
-const SETTLE: Duration = Duration::from_secs(10);
 /// What the kernel rounds limits down to.
 const PAGE: u64 = 4096;
 
@@ -74,10 +72,10 @@ impl Frame {
         let reserve = reserve(section.reserve.unwrap_or(Reserve::Auto), host);
         let rest = paged(Bytes(visible.0.saturating_sub(reserve.0))).max(BUDGET_LEAST);
         if reserve >= visible {
-            return Err(ProfileError::Value {
-                at: loaded.place("budget.reserve"),
-                message: too_much(reserve, visible),
-            });
+            let message = format!(
+                "a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less"
+            );
+            return Err(loaded.refuse("budget.reserve", message));
         }
         let memory_max = size(section.memory_max, visible).map(|bytes| bytes.clamp(BUDGET_LEAST, rest));
         let pids_most = host.pids_limit.map(|limit| (limit.saturating_mul(PIDS_PART) / 100).max(1));
@@ -96,15 +94,15 @@ impl Frame {
 pub fn resolve(loaded: &Loaded, host: &ResolvedInputs) -> Result<Profile, ProfileError> {
     let file = &loaded.settings;
     let frame = Frame::of(loaded, host)?;
-    check_groups(loaded)?;
+    groups::check(loaded)?;
     Ok(Profile {
         name: loaded.name.clone(),
         reserve: frame.reserve,
         job: job(over_job(loaded.options.clone(), file.job.clone().unwrap_or_default()), &frame),
         jobs: jobs(loaded, file.jobs.clone().unwrap_or_default(), host.cpus.max(1))?,
         pressure: pressure(loaded, file.pressure.clone().unwrap_or_default())?,
-        run_timeout: time(file.run_timeout, None),
-        settle_timeout: file.settle_timeout.map_or(SETTLE, |time| time.0),
+        run_timeout: time(file.run_timeout),
+        settle_timeout: file.settle_timeout.map_or(Duration::ZERO, |time| time.0),
         groups: loaded.groups.iter().map(|(name, group)| (name.clone(), group.count)).collect(),
         protect: file.protect.iter().flatten().map(|name| name.0.clone()).collect(),
         origins: loaded.origins(),
@@ -122,11 +120,6 @@ fn reserve(reserve: Reserve, host: &ResolvedInputs) -> Bytes {
         Reserve::Bytes(bytes) => bytes,
         Reserve::Percent(percent) => percent.of(visible),
     }
-}
-
-/// What to say of a reserve that leaves nothing.
-pub fn too_much(reserve: Bytes, visible: Bytes) -> String {
-    format!("a reserve of {reserve} leaves nothing of the {visible} that are visible here; expected less")
 }
 
 /// What a section comes to for one job.
@@ -147,15 +140,15 @@ pub(super) fn job(section: JobSection, frame: &Frame) -> JobSettings {
             Nofile::Inherit => None,
             Nofile::Count(count) => Some(count),
         },
-        oom_score_adj: section.oom_score_adj.unwrap_or(OomScoreAdj(900)).0,
-        timeout: time(section.timeout, None),
-        slow_after: time(section.slow_after, Some(SLOW_AFTER)),
-        idle_timeout: time(section.idle_timeout, None),
+        oom_score_adj: section.oom_score_adj.map_or(0, |adj| adj.0),
+        timeout: time(section.timeout),
+        slow_after: time(section.slow_after),
+        idle_timeout: time(section.idle_timeout),
         on_timeout: match section.on_timeout.unwrap_or(Look::None) {
             Look::None => None,
             Look::Command(look) => Some(look),
         },
-        grace: section.grace.unwrap_or(Grace(Duration::from_secs(2))).0,
+        grace: section.grace.map_or(Duration::ZERO, |grace| grace.0),
         retry: Retry {
             on: section.retry_on.map_or(RetryOn::ALL, |causes| RetryCause::together(&causes)),
             ..section.retries.map_or(Retry::NEVER, |retries| retries.0)
@@ -167,11 +160,10 @@ pub(super) fn job(section: JobSection, frame: &Frame) -> JobSettings {
     }
 }
 
-fn time(written: Option<Timeout>, unless_written: Option<Duration>) -> Option<Duration> {
-    match written {
-        None => unless_written,
-        Some(Timeout::None) => None,
-        Some(Timeout::After(time)) => Some(time),
+fn time(written: Option<Timeout>) -> Option<Duration> {
+    match written? {
+        Timeout::None => None,
+        Timeout::After(time) => Some(time),
     }
 }
 
@@ -183,7 +175,7 @@ fn jobs(loaded: &Loaded, section: JobsSection, cpus: usize) -> Result<Parallelis
     {
         let message =
             format!("jobs.min: {least} is more than jobs.max, which is {most}; expected at most {most}");
-        return Err(ProfileError::Value { at: loaded.place("jobs.min"), message });
+        return Err(loaded.refuse("jobs.min", message));
     }
     let count = |count| match count {
         JobCount::Count(count) => count,
@@ -199,10 +191,10 @@ fn jobs(loaded: &Loaded, section: JobsSection, cpus: usize) -> Result<Parallelis
 fn pressure(loaded: &Loaded, section: PressureSection) -> Result<PressureLines, ProfileError> {
     let line = |percent: Option<Percent>, default| percent.map_or(default, |percent| percent.0);
     let lines = PressureLines {
-        yellow: line(section.yellow, 3.0),
-        orange: line(section.orange, 3.0),
-        red: line(section.red, 3.0),
-        stall: line(section.stall, 40.0),
+        yellow: line(section.yellow, 0.0),
+        orange: line(section.orange, 0.0),
+        red: line(section.red, 0.0),
+        stall: line(section.stall, 100.0),
     };
     for (key, value, above, above_value) in
         [("orange", lines.orange, "yellow", lines.yellow), ("red", lines.red, "orange", lines.orange)]
@@ -212,7 +204,7 @@ fn pressure(loaded: &Loaded, section: PressureSection) -> Result<PressureLines, 
                 "pressure.{key}: {value}% is above {above}, which is {above_value}%; expected yellow, orange and \
                  red in falling order"
             );
-            return Err(ProfileError::Value { at: loaded.place(&format!("pressure.{key}")), message });
+            return Err(loaded.refuse(&format!("pressure.{key}"), message));
         }
     }
     Ok(lines)

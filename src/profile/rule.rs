@@ -6,84 +6,42 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde_json::Value;
 
-use super::ending::{Flaky, Leak, Look, Retries, RetryCause};
-use super::file::{JobSection, present};
+use super::file::JobSection;
 use super::groups::GroupName;
+use super::keys;
 use super::pattern::Patterns;
-use super::values::{Cpu, Grace, Pids, Scalar, Size, Swap, Switch, Timeout, not, scalar, size};
+use super::values::{Scalar, Switch, not, scalar, size};
 use crate::model::Bytes;
 
 /// Names of variables that are ours to set.
 const OWN_VARIABLES: &str = "SANDTEST_";
 
+/// And so is this one: a directory that is made for each attempt, and looked through after it.
+const TEMPORARY: &str = "TMPDIR";
+
 /// What jobs of certain names are given.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 2))]
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 2))]
 pub struct RuleSection {
     /// The jobs: a glob over the whole name, a regular expression between slashes, or a list of such.
-    #[serde(rename = "match", default, deserialize_with = "present")]
-    #[schemars(required)]
+    #[schemars(rename = "match", required)]
     pub matches: Option<Patterns>,
     /// The memory that the job is known to need.
-    #[serde(default, deserialize_with = "present")]
     pub memory: Option<Need>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub memory_max: Option<Size>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub memory_high: Option<Size>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub memory_swap_max: Option<Swap>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub pids_max: Option<Pids>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub cpu_max: Option<Cpu>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub timeout: Option<Timeout>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub slow_after: Option<Timeout>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub idle_timeout: Option<Timeout>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub on_timeout: Option<Look>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub grace: Option<Grace>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub retries: Option<Retries>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub retry_on: Option<Vec<RetryCause>>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub flaky_result: Option<Flaky>,
-    /// As under `job`.
-    #[serde(default, deserialize_with = "present")]
-    pub leak: Option<Leak>,
     /// Variables for the job's environment. Those of several rules are joined, name by name.
-    #[serde(default, deserialize_with = "present")]
     pub env: Option<Variables>,
     /// Whether it may be killed to make room, and run again.
-    #[serde(default, deserialize_with = "present")]
     pub restartable: Option<Switch>,
     /// How many of the jobs that may run at once it counts for.
-    #[serde(default, deserialize_with = "present")]
     pub weight: Option<Weight>,
     /// Groups that it takes one of each, declared under `groups:`. Those of several rules are joined.
-    #[serde(default, deserialize_with = "present")]
     pub groups: Option<Vec<GroupName>>,
+    /// What may stand under `job`, too; what may stand only there is refused with the unknown keys.
+    #[schemars(skip)]
+    pub job: JobSection,
 }
 
 /// A rule that is for some jobs and sets something.
@@ -137,6 +95,12 @@ impl Scalar for VariableName {
                 "{text:?} is set by sandtest itself; expected a name that does not begin with {OWN_VARIABLES}"
             ));
         }
+        if text == TEMPORARY {
+            return Err(format!(
+                "{TEMPORARY:?} is set by sandtest itself, to a directory of each job's own; expected it in the \
+                 environment of sandtest, below whose {TEMPORARY} these are made"
+            ));
+        }
         if text.is_empty() || text.contains(['=', '\0']) {
             return Err(not(text, "the name of a variable", Self::EXPECTED));
         }
@@ -148,7 +112,7 @@ scalar! {
     Need: {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)? *([KMGTkmgt](i?[Bb])?)?$",
         "minimum": 1048576, "examples": ["512M", "2GiB"]}
     Weight: {"type": "integer", "minimum": 1, "maximum": 4294967295u32}
-    VariableName: {"type": "string", "pattern": "^(?!SANDTEST_)[^=]+$"}
+    VariableName: {"type": "string", "pattern": "^(?!SANDTEST_|TMPDIR$)[^=]+$"}
 }
 
 /// The text of a scalar, as it is written: `1.10` stays that.
@@ -218,25 +182,18 @@ impl JsonSchema for Variables {
 }
 
 impl RuleSection {
-    /// What of it could stand under `job`.
-    pub(super) fn as_job(&self) -> JobSection {
-        JobSection {
-            memory_max: self.memory_max,
-            memory_high: self.memory_high,
-            memory_swap_max: self.memory_swap_max,
-            pids_max: self.pids_max,
-            cpu_max: self.cpu_max,
-            timeout: self.timeout,
-            slow_after: self.slow_after,
-            idle_timeout: self.idle_timeout,
-            on_timeout: self.on_timeout.clone(),
-            grace: self.grace,
-            retries: self.retries,
-            retry_on: self.retry_on.clone(),
-            flaky_result: self.flaky_result,
-            leak: self.leak,
-            ..JobSection::default()
+    /// Reads the value of a key that is a rule's own. Returns whether it is one.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "match" => self.matches = Some(map.next_value()?),
+            "memory" => self.memory = Some(map.next_value()?),
+            "env" => self.env = Some(map.next_value()?),
+            "restartable" => self.restartable = Some(map.next_value()?),
+            "weight" => self.weight = Some(map.next_value()?),
+            "groups" => self.groups = Some(map.next_value()?),
+            _ => return Ok(false),
         }
+        Ok(true)
     }
 
     fn complete(mut self) -> Result<Rule, String> {
@@ -256,6 +213,30 @@ impl RuleSection {
     }
 }
 
+/// What a map says beside a rule's own keys, as a map: all values are read where they stand, so that a mistake in one has
+/// its place. With serde(flatten) it would have none.
+struct Beside<'a, A> {
+    map: A,
+    own: &'a mut RuleSection,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Beside<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<String>()? {
+            if !self.own.take(&key, &mut self.map)? {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rule, D::Error> {
         struct One;
@@ -267,8 +248,10 @@ impl<'de> Deserialize<'de> for Rule {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rule, A::Error> {
-                let section = RuleSection::deserialize(MapAccessDeserializer::new(map))?;
-                section.complete().map_err(de::Error::custom)
+                let mut says = RuleSection::default();
+                let others = Beside { map, own: &mut says };
+                says.job = JobSection::deserialize(MapAccessDeserializer::new(others))?;
+                says.complete().map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_map(One)
@@ -285,6 +268,14 @@ impl JsonSchema for Rule {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        RuleSection::json_schema(generator)
+        let mut schema = RuleSection::json_schema(generator);
+        let mut of_job = JobSection::json_schema(generator);
+        let properties = |schema: &mut Schema| schema.get_mut("properties").map(Value::take);
+        let (mut own, of_job) = (properties(&mut schema), properties(&mut of_job));
+        if let (Some(Value::Object(own)), Some(Value::Object(of_job))) = (&mut own, of_job) {
+            own.extend(of_job.into_iter().filter(|(key, _)| keys::of_rules(key)));
+        }
+        schema.insert("properties".to_owned(), own.unwrap_or_default());
+        schema
     }
 }

@@ -11,15 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ProfileError;
 use super::file::JobSection;
-use super::groups;
 use super::inherit::{Loaded, over_job};
 use super::locate::{Step, locate};
-use super::nearest::nearest;
 use super::place::Place;
 use super::resolve::{self, Frame, ResolvedInputs};
 use super::rule::Rule;
 use super::source::{Home, Source};
 use crate::model::Bytes;
+use crate::model::nearest::nearest;
 use crate::model::profile::{JobSettings, Origin};
 
 /// All rules, nearest first, with what they stand on.
@@ -127,38 +126,33 @@ pub fn rules(loaded: &Loaded, host: &ResolvedInputs) -> Result<Rules, ProfileErr
 impl Rules {
     /// What holds for the job of this name.
     pub fn of(&self, name: &str) -> Ruled {
-        let mut section = self.options.clone();
-        let mut ruled = Ruled {
-            settings: resolve::job(JobSection::default(), &self.frame),
-            environment: Vec::new(),
-            memory: None,
-            restartable: None,
-            weight: 1,
-            groups: Vec::new(),
-            origins: BTreeMap::new(),
-        };
-        let (mut variables, mut groups, mut weight) = (BTreeMap::new(), BTreeSet::new(), None);
+        let (mut section, mut origins) = (self.options.clone(), BTreeMap::new());
+        let (mut memory, mut restartable, mut weight) = (None, None, None);
+        let (mut environment, mut groups) = (BTreeMap::new(), BTreeSet::new());
         let placed = self.rules.iter().map(|placed| &placed.rule).zip(&self.origins);
         for (rule, origin) in placed.filter(|(rule, _)| rule.matches.is_match(name)) {
             let says = &rule.says;
-            let sets = says.as_job();
-            for (key, _) in TOLD.iter().filter(|(_, has)| has(&sets) && !has(&section)) {
-                ruled.origins.insert((*key).to_owned(), origin.clone());
+            for (key, _) in TOLD.iter().filter(|(_, has)| has(&says.job) && !has(&section)) {
+                origins.insert((*key).to_owned(), origin.clone());
             }
-            section = over_job(section, sets);
-            ruled.memory = ruled.memory.or(says.memory.map(|need| need.0));
-            ruled.restartable = ruled.restartable.or(says.restartable.map(|switch| switch.0));
+            section = over_job(section, says.job.clone());
+            memory = memory.or(says.memory.map(|need| need.0));
+            restartable = restartable.or(says.restartable.map(|switch| switch.0));
             weight = weight.or(says.weight.map(|weight| weight.0));
             for (name, value) in says.env.iter().flat_map(|variables| &variables.0) {
-                variables.entry(name.clone()).or_insert_with(|| value.clone());
+                environment.entry(name.clone()).or_insert_with(|| value.clone());
             }
             groups.extend(says.groups.iter().flatten().map(|name| name.0.clone()));
         }
-        ruled.settings = resolve::job(over_job(section, self.job.clone()), &self.frame);
-        ruled.environment = variables.into_iter().collect();
-        ruled.groups = groups.into_iter().collect();
-        ruled.weight = weight.unwrap_or(1);
-        ruled
+        Ruled {
+            settings: resolve::job(over_job(section, self.job.clone()), &self.frame),
+            environment: environment.into_iter().collect(),
+            memory,
+            restartable,
+            weight: weight.unwrap_or(1),
+            groups: groups.into_iter().collect(),
+            origins,
+        }
     }
 
     /// The rules of the user's files that fit none of these names. What is built in is for everyone's jobs.
@@ -194,23 +188,4 @@ impl Rules {
 
 fn place(sources: &[Source], placed: &Placed) -> Box<Place> {
     locate(&sources[placed.source], &[Step::Key("rules"), Step::Item(placed.number)])
-}
-
-/// Groups that a job's environment could not tell apart are refused; of one file, where the later one stands.
-pub(super) fn check_groups(loaded: &Loaded) -> Result<(), ProfileError> {
-    let place = |name: &str| {
-        let source = loaded.groups.get(name).map_or(0, |group| group.source);
-        (source, locate(&loaded.chain[source], &[Step::Key("groups"), Step::Key(name)]))
-    };
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for name in loaded.groups.keys() {
-        if let Some(other) = seen.insert(groups::in_environment(name), name) {
-            let ((source, at), (other_source, other_at)) = (place(name), place(other));
-            let is_later = source != other_source || (at.line, at.column) > (other_at.line, other_at.column);
-            let (at, name, other) =
-                if is_later { (at, name.as_str(), other) } else { (other_at, other, name.as_str()) };
-            return Err(ProfileError::Value { at, message: groups::alike(name, other) });
-        }
-    }
-    Ok(())
 }

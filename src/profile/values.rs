@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::de::{self, Visitor};
 
+use crate::model::bytes::BytesError;
+use crate::model::cpus::CpusError;
 use crate::model::{Bytes, Cpus};
 
 /// Less than a page, and the kernel makes nothing of it.
@@ -158,7 +160,12 @@ impl Percent {
 }
 
 pub(super) fn size(text: &str, expected: &str) -> Result<Bytes, String> {
-    let bytes: Bytes = text.parse().map_err(|e: crate::model::bytes::BytesError| e.to_string())?;
+    let bytes: Bytes = text.parse().map_err(|error| match error {
+        BytesError::Malformed(_) => not(text, "a size", expected),
+        // It says what to write instead.
+        BytesError::Decimal(..) => error.to_string(),
+        BytesError::TooLarge(_) => format!("{error}; expected {expected}"),
+    })?;
     if bytes == Bytes(0) {
         return Err(format!("0 leaves nothing to run in; expected {expected}"));
     }
@@ -255,7 +262,12 @@ impl Scalar for Cpu {
         if text == "max" {
             return Ok(Cpu::Max);
         }
-        text.parse().map(Cpu::Cpus).map_err(|e: crate::model::cpus::CpusError| e.to_string())
+        text.parse().map(Cpu::Cpus).map_err(|error| match error {
+            CpusError::Malformed(_) => not(text, "an amount of CPUs", Self::EXPECTED),
+            CpusError::TooLittle(_) | CpusError::TooMuch(_) => {
+                format!("{error}; expected {}", Self::EXPECTED)
+            }
+        })
     }
 }
 
@@ -452,6 +464,16 @@ mod tests {
             (refusal::<Size>("0%"), "more than 0%"),
             (refusal::<Size>("-5%"), "is not a percentage"),
             (refusal::<Size>("512MB"), "write 512MiB"),
+            (
+                refusal::<Size>("lots"),
+                "\"lots\" is not a size; expected a size such as 512M or 2GiB, a percentage",
+            ),
+            (
+                refusal::<Reserve>("99999999T"),
+                "is larger than any memory; expected a size such as 2GiB, a percent",
+            ),
+            (refusal::<Cpu>("all"), "is not an amount of CPUs; expected a number of CPUs such as 1.5"),
+            (refusal::<Cpu>("0.001"), "no less than 0.01 (1%); expected a number of CPUs such as 1.5"),
             (refusal::<Grace>("2"), "\"2\" has no unit; expected a duration with its unit such as 2s"),
             (refusal::<Timeout>("0s"), "leaves no time"),
             (refusal::<Timeout>("10 minuets"), "is not a duration"),

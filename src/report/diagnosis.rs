@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::paragraph::signal_name;
+use super::paragraph::{self, signal_name};
 use crate::model::diagnosis::{
-    Descriptor, Diagnosis, Observation, Pressure, SeenProcess, SeenThread, Socket, Syscall,
+    Asked, Descriptor, Diagnosis, Observation, Pressure, SeenProcess, SeenThread, Socket, Syscall,
 };
+use crate::model::text::escaped;
 
 /// Groups of threads that the short form tells.
 const GROUPS: usize = 4;
@@ -36,22 +37,24 @@ pub fn short(diagnosis: &Diagnosis) -> Vec<String> {
     lines.extend(sockets(seen).map(|text| format!("sockets: {text}")));
     lines.extend(memory(seen).map(|text| format!("memory: {text}")));
     lines.extend(seen.cut.then(|| "cut: there was no time to see all of it".to_owned()));
-    lines.iter().map(|line| safe(line)).collect()
+    lines.iter().map(|line| escaped(line)).collect()
 }
 
-/// Everything, as the text of a file: every process and thread, kernel stacks, descriptors, sockets, the last output.
+/// Everything, as the text of a file: every process and thread, kernel stacks, descriptors, sockets, the last output,
+/// and what an `on_timeout` command said.
 pub fn whole(diagnosis: &Diagnosis) -> String {
     let seen = &diagnosis.seen;
     let mut lines = vec![diagnosis.reading.clone(), String::new()];
-    let window = seen.window.map_or("not measured".into(), |window| format!("over {}", milliseconds(window)));
+    let window =
+        seen.window.map_or("not measured".into(), |window| format!("over {}", paragraph::short(window)));
     lines.push(format!(
         "{} processes, {} threads; looked at for {}{}; processor time {window}",
         seen.process_count,
         seen.thread_count,
-        milliseconds(seen.took),
+        paragraph::short(seen.took),
         if seen.cut { ", cut: there was no time to see all of it" } else { "" },
     ));
-    lines.extend(seen.cpu.map(|cpu| format!("processor time of all of it: {}", milliseconds(cpu))));
+    lines.extend(seen.cpu.map(|cpu| format!("processor time of all of it: {}", paragraph::short(cpu))));
     lines.extend(memory(seen).map(|text| format!("memory: {text}")));
     let pressures = [("memory", seen.pressure.memory), ("cpu", seen.pressure.cpu), ("io", seen.pressure.io)];
     for (name, pressure) in pressures {
@@ -81,6 +84,10 @@ pub fn whole(diagnosis: &Diagnosis) -> String {
         lines.push("\nlast output:".into());
         lines.extend(diagnosis.last_output.iter().map(|line| format!("  {line}")));
     }
+    if let Some(said) = &diagnosis.asked {
+        lines.push(String::new());
+        lines.extend(asked(said));
+    }
     let mut text = String::new();
     for line in lines {
         // A newline of ours begins a line and is none of theirs.
@@ -88,24 +95,15 @@ pub fn whole(diagnosis: &Diagnosis) -> String {
             Some(line) => ("\n", line),
             None => ("", line.as_str()),
         };
-        let _ = writeln!(text, "{space}{}", safe(line));
+        let _ = writeln!(text, "{space}{}", escaped(line));
     }
     text
 }
 
-/// Control characters, and those that turn the direction of a line, as escapes.
-pub fn safe(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let turns =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match letter {
-            '\t' => shown.push_str("  "),
-            letter if letter.is_control() || turns => shown.extend(letter.escape_default()),
-            letter => shown.push(letter),
-        }
-    }
-    shown
+/// What an `on_timeout` command said, line by line.
+pub fn asked(asked: &Asked) -> Vec<String> {
+    let first = format!("{}: {}", escaped(&asked.command), asked.ended);
+    std::iter::once(first).chain(asked.output.iter().map(|line| format!("  {}", escaped(line)))).collect()
 }
 
 /// Threads that are alike, the busiest first, then the most.
@@ -148,7 +146,7 @@ fn process_line(process: &SeenProcess) -> String {
     }
     let _ = write!(line, ", {} threads", process.thread_count);
     if let Some(cpu) = process.cpu {
-        let _ = write!(line, ", CPU {}", milliseconds(cpu));
+        let _ = write!(line, ", CPU {}", paragraph::short(cpu));
     }
     if let Some(memory) = process.memory {
         let _ = write!(line, ", memory {memory}");
@@ -258,10 +256,6 @@ fn used(time: Option<Duration>, seen: &Observation) -> Option<f64> {
     Some(time?.as_secs_f64() / window.as_secs_f64())
 }
 
-fn milliseconds(time: Duration) -> String {
-    super::paragraph::short(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,7 +308,11 @@ mod tests {
             reading: "41 threads, 0.1 % CPU, all in futex_wait: looks like a deadlock".into(),
             seen,
             last_output: vec!["waiting\u{1b}]0;x\u{7}".into(), "\u{202e}abc".into()],
-            asked: None,
+            asked: Some(Asked {
+                command: "py-spy dump 'a b'".into(),
+                ended: "exited".into(),
+                output: vec!["Thread 1\u{1b}[2J".into()],
+            }),
         }
     }
 
@@ -340,6 +338,7 @@ mod tests {
         assert!(text.contains("\n\nkernel stack 1\n  futex_do_wait+0x3f/0xe0\n"), "{text}");
         assert!(text.contains("last output:\n  waiting\\u{1b}]0;x\\u{7}\n  \\u{202e}abc\n"), "{text}");
         assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()));
+        assert!(text.ends_with("\n\npy-spy dump 'a b': exited\n  Thread 1\\u{1b}[2J\n"), "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::isolation::Missing;
 use crate::model::leftovers::{Files, Object};
+use crate::model::retry::Unsettled;
 use crate::model::{
     Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
 };
@@ -55,7 +56,7 @@ enum Line<'a> {
     RetryUnsettled {
         job: &'a str,
         attempt: u32,
-        what: &'a str,
+        what: Unsettled,
     },
     RetryGivenUp {
         job: &'a str,
@@ -271,7 +272,7 @@ impl<W: Write> Reporter for JsonReporter<W> {
                 elapsed_ms: ms(*elapsed),
             }),
             Event::Unsettled { attempt, job, what } => {
-                self.write(&Line::RetryUnsettled { job, attempt: attempt.number, what })
+                self.write(&Line::RetryUnsettled { job, attempt: attempt.number, what: *what })
             }
             Event::GivenUp { attempt, job } => {
                 self.write(&Line::RetryGivenUp { job, attempt: attempt.number, verdict: Verdict::Fail })

@@ -66,6 +66,9 @@ fn files(files: &Files) -> String {
     let noun = if files.count == 1 { "file" } else { "files" };
     let named = list(files.first.iter().cloned(), files.count);
     let named = if named.is_empty() { String::new() } else { format!(": {named}") };
+    if let (0, Some(why)) = (files.count, &files.kept) {
+        return format!("left files in its TMPDIR that can't be removed: {why}.");
+    }
     let now = files.kept.as_ref().map_or("removed".to_owned(), |why| format!("not removed: {why}"));
     format!("left {} {noun} in its TMPDIR ({}){named}; {now}.", files.count, files.bytes)
 }
@@ -85,8 +88,11 @@ fn objects(kind: ObjectKind, certain: bool, objects: &[&Object]) -> String {
     let named = list(objects.iter().map(name), objects.len() as u64);
     let by = if certain { "" } else { " by it or by one that ran beside it" };
     let colon = if certain { " " } else { ": " };
-    let removal: Vec<String> =
-        objects.iter().take(NAMED).map(|object| format!("{option}{}", quoted(&object.name))).collect();
+    let removal: Vec<String> = objects
+        .iter()
+        .take(NAMED)
+        .map(|object| format!("{option}{}", shell_words::quote(&object.name)))
+        .collect();
     format!("left{by}{colon}{what} {named}; still there ({command} {}).", removal.join(" "))
 }
 
@@ -96,12 +102,6 @@ fn list(names: impl Iterator<Item = String>, count: u64) -> String {
     let more = count.saturating_sub(named.len() as u64);
     let more = if more > 0 && !named.is_empty() { format!(" and {more} more") } else { String::new() };
     named.join(", ") + &more
-}
-
-/// As a shell takes it.
-fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_=/.,:@%+".contains(c);
-    if name.chars().all(plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

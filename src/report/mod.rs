@@ -1,11 +1,12 @@
 //! One event stream, many readers. Nothing here asks the engine for anything.
 //!
 //! - [`json`]: a line an event, for programs
+//! - [`junit`]: JUnit XML, for CI
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
-//! - [`diagnosis`]: what an attempt that ran out of time was doing
-//! - [`inquest`]: where that goes, and what an `on_timeout` command said
+//! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
+//! - [`inquest`]: the file where all of that goes
 //! - [`left`]: what was left behind, and how to be rid of it
 //! - [`progress`]: the live line of a terminal
 
@@ -13,6 +14,7 @@ pub mod diagnosis;
 pub mod governor;
 pub mod inquest;
 pub mod json;
+pub mod junit;
 pub mod left;
 pub mod paragraph;
 pub mod progress;

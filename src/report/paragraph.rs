@@ -212,11 +212,15 @@ impl Teller<'_> {
         let Some(Exit::Signal(number)) = self.attempt.exit else {
             return vec!["lost: it could not be killed and its end was not seen.".into()];
         };
-        if self.attempt.cause == Cause::Interrupted {
-            return vec![format!(
-                "interrupted: ended by {} when the run was asked to end.",
-                signal_name(number)
-            )];
+        let why = match self.attempt.cause {
+            Cause::Interrupted => Some("interrupted: ended by {} when the run was asked to end."),
+            Cause::MaxFail => {
+                Some("ended by {}, since others had failed and the run was to end (--max-fail).")
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            return vec![why.replace("{}", &signal_name(number))];
         }
         let mut told = vec![format!("signaled: {} ended it.", signal_name(number))];
         if number == 9 && self.attempt.evidence.oom_kill == Some(0) {

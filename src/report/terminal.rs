@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
-use super::{Reporter, diagnosis, governor, inquest};
+use super::{Reporter, diagnosis, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
+use crate::model::retry::Unsettled;
+use crate::model::text::acts;
 use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
 
 /// What the sink can do.
@@ -136,7 +138,8 @@ impl<W: Write> TerminalReporter<W> {
         if failed {
             self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
         }
-        if let Some(files) = attempt.evidence.left.files.as_ref() {
+        // Of those that are still there the end of the run tells.
+        if let Some(files) = attempt.evidence.left.files.as_ref().filter(|files| files.kept.is_none()) {
             self.littered += 1;
             self.litter = self.litter.take().or_else(|| files.first.first().cloned());
         }
@@ -175,6 +178,14 @@ impl<W: Write> TerminalReporter<W> {
         }
         self.failures.push(format!("FAIL  {job}"));
         self.note(job, "it has failed and is not tried again, since the run ends")
+    }
+
+    fn unsettled(&mut self, job: &str, what: Unsettled) -> io::Result<()> {
+        let what = match what {
+            Unsettled::Groups => "its last attempt's cgroups are still there",
+            Unsettled::Pressure => "memory, disks or the editor's processors are still waited for",
+        };
+        self.note(job, &format!("it is tried again although {what}"))
     }
 
     /// One command: only what its own output and exit code can't tell.
@@ -233,7 +244,7 @@ impl<W: Write> TerminalReporter<W> {
     fn diagnosis(&self, attempt: &AttemptFinished, indent: usize) -> String {
         let Some(diagnosis) = &attempt.diagnosis else { return String::new() };
         let mut lines = diagnosis::short(diagnosis);
-        lines.extend(diagnosis.asked.iter().flat_map(inquest::asked));
+        lines.extend(diagnosis.asked.iter().flat_map(diagnosis::asked));
         if let Some(file) = &attempt.diagnosis_file {
             lines.push(format!("the whole of it is in {}", file.display()));
         }
@@ -311,7 +322,7 @@ impl<W: Write> TerminalReporter<W> {
         }
         if finished.not_run > 0 && finished.failed > 0 && !finished.interrupted {
             text +=
-                &self.wrap("sandtest: after a failure nothing more was started; --no-fail-fast runs all", 0);
+                &self.wrap("sandtest: after a failure nothing more was started; --max-fail N allows more, --no-fail-fast all", 0);
         }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
@@ -369,7 +380,7 @@ impl<W: Write> TerminalReporter<W> {
 
     /// On a terminal, no wider than it with `taken` columns gone; in full elsewhere. Names are one line always.
     fn cut(&self, text: &str, taken: usize) -> String {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text.replace(acts, " ");
         let Some(room) = self.look.width.map(|width| width.saturating_sub(taken).max(10)) else {
             return line;
         };
@@ -411,9 +422,7 @@ impl<W: Write> Reporter for TerminalReporter<W> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
-            Event::Unsettled { job, what, .. } => {
-                self.note(job, &format!("it is tried again although {what}"))
-            }
+            Event::Unsettled { job, what, .. } => self.unsettled(job, *what),
             Event::GivenUp { attempt, job } => self.given_up(*attempt, job),
             Event::AttemptStarted { attempt, job } => {
                 self.started(*attempt, job);

@@ -7,37 +7,33 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::capture::Capture;
 use super::clock::Clock;
 use super::live::{Live, LiveSet, Samples};
 use super::outlast::Outlast;
+use super::output::Output;
 use super::settle::{self, Leftovers};
 use super::temporary::{Lent, Temporary};
-use super::{Plan, Streams, aftermath, program};
+use super::{Plan, Streams, aftermath, program, wait};
 use crate::kernel::group::Group;
 use crate::kernel::keeper::Keeper;
-use crate::kernel::spawn::{Child, Program};
+use crate::kernel::spawn::Program;
 use crate::kernel::spawner::{Order, Spawner, Stream};
 use crate::kernel::tree::Mark;
-use crate::kernel::{KernelError, cgroup, pidfd, readiness};
+use crate::kernel::{KernelError, cgroup};
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{Captured, SpawnError};
 use crate::model::profile::JobSettings;
 use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, Job, LimitName, Limits};
 use crate::policy::scheduler::End;
-use crate::policy::tuning::{GRACE_LOOK, KILL_PATIENCE, STUCK_OOM, STUCK_SPAWN};
-
-/// A pipe is read in pieces of this size; as large as a pipe holds at once.
-const PIECE: usize = 64 << 10;
+use crate::policy::tuning::STUCK_SPAWN;
 
 /// What all attempts of a run share.
 pub(super) struct Shared {
@@ -58,6 +54,8 @@ pub(super) struct Shared {
 pub(super) enum News {
     /// Its process has exec'd.
     Started(Attempt),
+    /// Its first process has ended by itself, and what it left takes a moment.
+    Exited(AttemptId),
     /// It is over, and its groups are empty.
     Ended(Box<Ended>),
     /// And removed.
@@ -114,10 +112,13 @@ pub(super) async fn supervise(
             return shared.never_began(attempt, failed(format!("make a pipe: {error}")), Some(group));
         }
     };
+    let asks = shared.job(attempt.id).settings.on_timeout.is_some();
+    let environment = asks.then(|| program.environment.clone());
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.begin(attempt.id, group.lifeline());
     shared.outlast.borrow_mut().begins(attempt.id);
-    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group);
+    let session = shared.plan.streams != Streams::PassThrough;
+    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group, session);
     tokio::pin!(spawn);
     let (mut stillborn, mut helped) = (false, false);
     let answer = loop {
@@ -151,6 +152,7 @@ pub(super) async fn supervise(
         killed: Notify::new(),
         felled: Cell::new(false),
         asked_to_end: Cell::new(false),
+        environment,
         capture: output.as_ref().map(|output| output.capture.clone()),
         sensors: OnceCell::new(),
         frozen: Cell::default(),
@@ -159,14 +161,14 @@ pub(super) async fn supervise(
     shared.live.insert(attempt.id, live.clone());
     let _ = shared.news.send(News::Started(attempt));
 
-    let mut end = wait(&live, &child, output.as_mut()).await;
+    let mut end = wait::first_process(&live, &child, output.as_mut()).await;
     let held = live.frozen.get().total(shared.clock.now());
     let wall = (shared.clock.now() - began).saturating_sub(held);
     if let Ok(Some(_)) = end {
         // Before anything else is waited for: its number may be another's from now on.
         live.reaped.set(true);
         if live.asked_to_end.get() {
-            wait_out_the_grace(&live, output.as_mut()).await;
+            wait::out_the_grace(&live, output.as_mut()).await;
         }
     }
     let killed = live.felled.get();
@@ -174,10 +176,12 @@ pub(super) async fn supervise(
     if let Ok(None) = end {
         // A tracer is told of its end before we are, and may sit on it: with the rest gone it is ours.
         left = shared.settle(&live, killed).await;
-        end = reap(&child).await;
+        end = wait::reap(&child).await;
     }
+    // Or is taken for lost by now.
     live.reaped.set(true);
     if !settle::is_clean(&live) {
+        shared.exited(attempt.id);
         left.add(shared.settle(&live, killed || left.count > 0).await);
     }
     // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
@@ -194,7 +198,7 @@ pub(super) async fn supervise(
     let mut evidence = shared.evidence(&live, wanted, left, cpu_time);
     // Where something still lives, nothing is over: its files are the sweeper's.
     if evidence.unkillable {
-        shared.outlast.borrow_mut().never_began(attempt.id);
+        shared.outlast.borrow_mut().forget(attempt.id);
     } else {
         let peak = evidence.memory_peak;
         evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed, peak).await;
@@ -230,27 +234,35 @@ impl Shared {
         let Streams::Capture(folder) = &self.plan.streams else {
             return Ok((None, [Stream::Inherit, Stream::Inherit, Stream::Inherit]));
         };
-        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-        // One pipe for both, so that what a failing job wrote is shown in the order in which it wrote it.
-        let write = Arc::new(write);
-        let output = Output {
-            pipe: Some(readiness::watch(read, Interest::READABLE)?),
-            capture: Rc::new(RefCell::new(Capture::new(folder.join(format!("{id}.log"))))),
-        };
-        Ok((Some(output), [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
+        let (output, streams) = self.captured(folder.join(format!("{id}.log")))?;
+        Ok((Some(output), streams))
     }
 
-    fn job(&self, id: AttemptId) -> &Job {
+    /// Streams whose output is captured, and spilled to `file` where it is long.
+    pub(super) fn captured(&self, file: PathBuf) -> io::Result<(Output, [Stream; 3])> {
+        // One pipe for both, so that what a failing job wrote is shown in the order in which it wrote it.
+        let (output, write) = Output::pipe(file)?;
+        let write = Arc::new(write);
+        Ok((output, [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
+    }
+
+    pub(super) fn job(&self, id: AttemptId) -> &Job {
         &self.plan.jobs[id.job.0 as usize]
     }
 
-    async fn spawn(
+    /// Its first process has ended, and its end is not told at once.
+    pub(super) fn exited(&self, id: AttemptId) {
+        let _ = self.news.send(News::Exited(id));
+    }
+
+    /// Starts a program with the settings of a job. `session`: in one of its own, away from the terminal.
+    pub(super) async fn spawn(
         &self,
         job: &JobSettings,
         program: Program,
         stdio: [Stream; 3],
         group: Group,
+        session: bool,
     ) -> Result<crate::kernel::spawner::Answer, oneshot::error::RecvError> {
         let (answer, answered) = oneshot::channel();
         let order = Order {
@@ -259,8 +271,8 @@ impl Shared {
             oom_score_adj: Some(job.oom_score_adj),
             nofile: job.nofile,
             no_new_privs: job.no_new_privs,
-            session: self.plan.streams != Streams::PassThrough,
-            foreground: self.foreground,
+            session,
+            foreground: self.foreground && !session,
             group,
         };
         self.spawner.order(order, |result| drop(answer.send(result)));
@@ -268,7 +280,7 @@ impl Shared {
     }
 
     fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
-        self.outlast.borrow_mut().never_began(attempt.id);
+        self.outlast.borrow_mut().forget(attempt.id);
         let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
         let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();
         let end = End { id: attempt.id, exit: None, spawn_error: Some(error), evidence };
@@ -322,154 +334,6 @@ impl Shared {
             memory_max: held.memory_max.or(wanted.memory_max.filter(|_| sampled(LimitName::MemoryMax))),
             pids_max: held.pids_max.or(wanted.pids_max.filter(|_| sampled(LimitName::PidsMax))),
             ..held
-        }
-    }
-}
-
-/// Our end of what a captured job writes.
-struct Output {
-    /// `None` after its end.
-    pipe: Option<AsyncFd<OwnedFd>>,
-    capture: Rc<RefCell<Capture>>,
-}
-
-impl Output {
-    /// Takes in some of what was written; waits until there is something.
-    async fn read(&mut self) {
-        let Some(pipe) = &self.pipe else { return std::future::pending().await };
-        let ended = match pipe.readable().await {
-            Ok(mut ready) => match ready.try_io(|pipe| read_piece(pipe.get_ref(), &self.capture)) {
-                Ok(Ok(count)) => count == 0,
-                Ok(Err(_)) => true,
-                Err(_would_block) => false,
-            },
-            Err(_) => true,
-        };
-        if ended {
-            self.pipe = None;
-        }
-    }
-
-    /// Takes in what is there, and no more than a pipe can hold: one that escaped may go on writing.
-    fn drain(&mut self) {
-        let Some(pipe) = self.pipe.take() else { return };
-        for _ in 0..32 {
-            match read_piece(pipe.get_ref(), &self.capture) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
-        }
-    }
-}
-
-fn read_piece(pipe: &OwnedFd, capture: &RefCell<Capture>) -> io::Result<usize> {
-    thread_local! {
-        // One for all attempts: the loop reads them in turn, on one thread.
-        static PIECES: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; PIECE]);
-    }
-    PIECES.with_borrow_mut(|piece| {
-        let count = nix::unistd::read(pipe, piece)?;
-        capture.borrow_mut().push(&piece[..count]);
-        Ok(count)
-    })
-}
-
-/// Waits for the first process, reading what is written and heeding OOM notices meanwhile. `None`: it has ended, and
-/// a tracer that it has lets nobody else know how.
-async fn wait(
-    live: &Rc<Live>,
-    child: &Child,
-    mut output: Option<&mut Output>,
-) -> Result<Option<(Exit, Duration)>, KernelError> {
-    let lost = |source| KernelError::Call { what: "wait for a child", source };
-    let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
-    let (oom, given_up) = (heed_oom(live), give_up(live));
-    tokio::pin!(oom, given_up);
-    loop {
-        tokio::select! {
-            ready = ended.readable() => {
-                drop(ready.map_err(lost)?);
-                return pidfd::try_wait(&child.pidfd);
-            }
-            () = &mut oom => {}
-            () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
-            () = read(&mut output) => {}
-        }
-    }
-}
-
-/// The grace is the whole job's, not only its first process's: what still cleans up may, until the kill.
-async fn wait_out_the_grace(live: &Live, mut output: Option<&mut Output>) {
-    while live.group.v2().is_some() && !live.felled.get() && !settle::is_clean(live) {
-        tokio::select! {
-            () = tokio::time::sleep(GRACE_LOOK) => {}
-            () = read(&mut output) => {}
-        }
-    }
-}
-
-/// How a process ended that has, once its tracer is gone.
-async fn reap(child: &Child) -> Result<Option<(Exit, Duration)>, KernelError> {
-    let begin = std::time::Instant::now();
-    loop {
-        let end = pidfd::try_wait(&child.pidfd)?;
-        if end.is_some() || begin.elapsed() > KILL_PATIENCE {
-            return Ok(end);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn read(output: &mut Option<&mut Output>) {
-    match output {
-        Some(output) => output.read().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Ready when an attempt that was killed is still there after all patience: in an uninterruptible sleep.
-async fn give_up(live: &Live) {
-    live.killed.notified().await;
-    tokio::time::sleep(KILL_PATIENCE).await;
-}
-
-/// Ends the whole of an attempt of which a part was OOM-killed, or that is stuck at its limit.
-///
-/// v2 does the first itself (memory.oom.group); v1 kills one process and lets the rest go on. Neither can end
-/// one with oom_score_adj -1000, which spins at its limit for ever.
-async fn heed_oom(live: &Rc<Live>) {
-    let Some(notice) = live.group.oom_notice() else { return std::future::pending().await };
-    let interest = Interest::READABLE | Interest::PRIORITY | Interest::ERROR;
-    let Ok(notice) = readiness::watch(notice.as_fd(), interest) else {
-        return std::future::pending().await;
-    };
-    loop {
-        match notice.ready(interest).await {
-            Ok(mut ready) => ready.clear_ready(),
-            Err(_) => return std::future::pending().await,
-        }
-        let before = live.group.oom().unwrap_or_default();
-        // The v1 notice comes before the kill.
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let mut pause = Duration::from_millis(20);
-        let begin = std::time::Instant::now();
-        while let Some((own, kills)) = live.group.oom() {
-            if live.reaped.get() {
-                break;
-            }
-            let stuck = begin.elapsed() >= STUCK_OOM && own > before.0 && kills == before.1;
-            if kills > 0 || stuck {
-                if stuck {
-                    live.samples.borrow_mut().over.get_or_insert(LimitName::MemoryMax);
-                }
-                live.kill(&[]);
-                break;
-            }
-            if begin.elapsed() > STUCK_OOM {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
         }
     }
 }

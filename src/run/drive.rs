@@ -28,14 +28,14 @@ use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
 use crate::model::reading::Reading;
-use crate::model::retry::FlakyResult;
-use crate::model::{Attempt, AttemptId, JobId, Tier, Verdict};
-use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler, Unsettled};
+use crate::model::{Attempt, AttemptId, JobId, Tier};
+use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler};
 use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
-/// Leftovers are waited for on at most so many threads.
-const THREADS_ASIDE: usize = 8;
+/// What may take its time is done on at most so many threads, made when they are needed. Some of them may hang for
+/// good: in a look at a process that does, or in a file system that is gone.
+const THREADS_ASIDE: usize = 64;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -174,6 +174,12 @@ impl Drive {
             }
             self.step(input, report);
         }
+        self.inquests.finish().await;
+        while let Ok(news) = self.news.try_recv() {
+            if let News::Aside(groups) = news {
+                self.keeper.remove(*groups);
+            }
+        }
     }
 
     /// Waits for something to happen.
@@ -215,6 +221,7 @@ impl Drive {
                         self.ended = Some(ended);
                         return Input::Ended(Box::new(end));
                     }
+                    News::Exited(id) => return Input::Exited(id),
                     News::Removed(id) => return Input::Removed(id),
                     News::Diagnosed(id, diagnosis) => {
                         self.inquests.tell(id, *diagnosis);
@@ -279,12 +286,13 @@ impl Drive {
                 Effect::CheckActivity(id) => more.push_back(Input::Active(id, self.activity(id))),
                 Effect::Glance(id) => {
                     if let Some(live) = self.shared.live.get(id) {
-                        self.inquests.glance(id, &live);
+                        self.inquests.glance(&self.shared, id, &live);
                     }
                 }
                 Effect::Diagnose(id) => match self.shared.live.get(id) {
-                    Some(live) => self.inquire(id, &live),
-                    None => more.push_back(Input::Diagnosed(id)),
+                    // Its number may be another's by now.
+                    Some(live) if !live.reaped.get() => self.inquire(id, &live),
+                    Some(_) | None => more.push_back(Input::Diagnosed(id)),
                 },
                 Effect::Slow(id, elapsed) => {
                     if let Some(live) = self.shared.live.get(id) {
@@ -293,12 +301,6 @@ impl Drive {
                     }
                 }
                 Effect::Unsettled(attempt, what) => {
-                    let what = match what {
-                        Unsettled::Groups => "its last attempt's cgroups are still there",
-                        Unsettled::Pressure => {
-                            "memory, disks or the editor's processors are still waited for"
-                        }
-                    };
                     report(&Event::Unsettled { attempt, job: self.name(attempt.job), what });
                 }
                 Effect::GivenUp(attempt) => {
@@ -319,14 +321,19 @@ impl Drive {
     /// Begins to find out why an attempt hangs.
     fn inquire(&mut self, id: AttemptId, live: &Live) {
         let job = &self.shared.plan.jobs[id.job.0 as usize];
-        let command = job.settings.on_timeout.as_ref().map(|settings| {
-            let (answer, group) = oneshot::channel();
-            self.keeper.make(format!("{id}-on-timeout"), job.settings.limits, |made| drop(answer.send(made)));
+        let command = job.settings.on_timeout.as_ref().zip(live.environment.clone());
+        let command = command.map(|(settings, environment)| {
             let pid = live.pid.to_string();
             let words: Vec<String> =
                 settings.command.iter().map(|word| word.replace("{pid}", &pid)).collect();
-            let program = self.programs.of_words(job, Attempt { id, slot: live.slot }, &words);
-            inquest::Command { words, limit: settings.limit, program, group }
+            let program = self.programs.in_environment(environment, &words);
+            let ready = program.map(|program| {
+                let (answer, group) = oneshot::channel();
+                let name = format!("{id}-on-timeout");
+                self.keeper.make(name, job.settings.limits, |made| drop(answer.send(made)));
+                (program, group)
+            });
+            inquest::Command { words, limit: settings.limit, ready }
         });
         self.inquests.begin(&self.shared, id, live, command);
     }
@@ -334,7 +341,7 @@ impl Drive {
     /// Whether anything happens in an attempt. Of output that is passed through nothing is known.
     fn activity(&self, id: AttemptId) -> Activity {
         self.shared.live.get(id).map_or(Activity::default(), |live| Activity {
-            cpu: live.cpu_time(),
+            cpu: live.cpu_time(&self.shared.live.known()),
             output: live.capture.as_ref().map_or(0, |capture| capture.borrow().total()),
         })
     }
@@ -377,11 +384,6 @@ impl Drive {
         let diagnosis = self.inquests.conclude(id).map(Box::new);
         let failures = self.failures.entry(id.job).or_default();
         let tries = Tries { this: *failures + 1, most: settings.retry.count.saturating_add(1) };
-        let failed = match next {
-            Next::Done(Verdict::Pass) | Next::Again | Next::Retry(_) => false,
-            Next::Done(Verdict::Flaky) => settings.flaky_result == FlakyResult::Fail,
-            Next::Done(Verdict::Fail | Verdict::Leak | Verdict::Infra) => true,
-        };
         *failures += u32::from(matches!(next, Next::Retry(_)));
         let (timeout, idle_timeout) = (settings.timeout, settings.idle_timeout);
         let (verdict, retry_in) = match next {
@@ -389,6 +391,7 @@ impl Drive {
             Next::Again => (None, None),
             Next::Retry(delay) => (None, Some(delay)),
         };
+        let failed = verdict.is_some_and(|verdict| !verdict.passes(settings.flaky_result));
         match (ended.groups, retry_in) {
             (Some(groups), Some(_)) => {
                 let news = self.shared.news.clone();
@@ -500,14 +503,16 @@ fn remove_ground(plan: &Plan, patience: Duration) -> bool {
         let find = || tree::with_descendants(tree::orphans(&known));
         return plan.isolation.tier == Tier::Off || tree::kill_all(find, patience);
     }
+    let mut removed = ground.remove(patience).is_ok();
     // What is being waited for aside may go at this moment: the next look finds it gone.
-    (0..50).any(|_| {
-        let removed = ground.remove(patience).is_ok();
-        if !removed {
-            std::thread::sleep(Duration::from_millis(2));
+    for _ in 0..50 {
+        if removed {
+            break;
         }
-        removed
-    })
+        std::thread::sleep(Duration::from_millis(2));
+        removed = ground.remove(Duration::ZERO).is_ok();
+    }
+    removed
 }
 
 /// Stops this process as Ctrl-Z does; returns when it is continued.

@@ -8,26 +8,23 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
 use super::attempt::{News, Shared};
 use super::live::Live;
+use super::output::Output;
 use crate::kernel::group::Group;
 use crate::kernel::observe::{self, Glance, Scene};
 use crate::kernel::spawn::{Child, Program};
-use crate::kernel::spawner::{Order, Stream};
 use crate::kernel::{KernelError, cgroup, pidfd, readiness};
 use crate::model::diagnosis::{Asked, Diagnosis};
 use crate::model::event::SpawnError;
@@ -44,8 +41,10 @@ const GONE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Inquests {
     glances: BTreeMap<AttemptId, JoinHandle<Glance>>,
-    going_on: BTreeMap<AttemptId, Rc<Inquest>>,
+    going_on: BTreeMap<AttemptId, (Rc<Inquest>, JoinHandle<()>)>,
     told: BTreeMap<AttemptId, Diagnosis>,
+    /// Those that nobody waits for any more, and whose command is being ended.
+    ending: Vec<JoinHandle<()>>,
 }
 
 /// One that goes on.
@@ -62,46 +61,47 @@ pub(super) struct Command {
     /// With `{pid}` filled in.
     pub words: Vec<String>,
     pub limit: Duration,
-    pub program: Result<Program, SpawnError>,
-    /// Limited like the job itself.
-    pub group: oneshot::Receiver<Result<Group, KernelError>>,
+    /// The program, and groups that limit it like the job itself.
+    pub ready: Result<(Program, oneshot::Receiver<Result<Group, KernelError>>), SpawnError>,
 }
 
 impl Inquests {
     /// Takes the first look.
-    pub fn glance(&mut self, id: AttemptId, live: &Live) {
-        let (pids, group) = (live.pids(), path_of(live));
-        self.glances.insert(id, spawn_blocking(move || Glance::take(&pids, group.as_deref())));
+    pub fn glance(&mut self, shared: &Shared, id: AttemptId, live: &Live) {
+        let (members, known, group) = (live.members(), shared.live.known(), path_of(live));
+        let look = move || Glance::take(&members.pids(&known), group.as_deref());
+        self.glances.insert(id, spawn_blocking(look));
     }
 
     /// Takes the second, asks `command`, and tells the loop.
     pub fn begin(&mut self, shared: &Rc<Shared>, id: AttemptId, live: &Live, command: Option<Command>) {
         let (glance, shared, inquest) =
             (self.glances.remove(&id), shared.clone(), Rc::new(Inquest::default()));
-        self.going_on.insert(id, inquest.clone());
-        let (pids, group) = (live.pids(), path_of(live));
+        let (members, known, group) = (live.members(), shared.live.known(), path_of(live));
         let memory = live.sensors().memory(false).or(live.samples.borrow().memory);
         let memory_max = live.group.limits().memory_max;
         let output = live.capture.as_ref().map_or(Vec::new(), |capture| capture.borrow().end(OUTPUT));
-        spawn_local(async move {
+        let going_on = inquest.clone();
+        let task = spawn_local(async move {
             let glance = match glance {
                 Some(glance) => glance.await.ok(),
                 None => None,
             };
             let look = move || {
-                let (since, group) = (glance.as_ref(), group.as_deref());
+                let (pids, since, group) = (members.pids(&known), glance.as_ref(), group.as_deref());
                 observe::observe(Scene { pids: &pids, since, group, memory, memory_max })
             };
             let seen = spawn_blocking(look).await.unwrap_or_default();
             let mut diagnosis = diagnosis::read(seen, &output);
             if let Some(command) = command {
                 let ended = "the attempt ended meanwhile".into();
-                let asked = Asked { command: command.words.join(" "), ended, output: Vec::new() };
+                let asked = Asked { command: shell_words::join(&command.words), ended, output: Vec::new() };
                 *inquest.seen.borrow_mut() = Some(Diagnosis { asked: Some(asked), ..diagnosis.clone() });
-                diagnosis.asked = Some(ask(&shared, command, &inquest.enough).await);
+                diagnosis.asked = Some(ask(&shared, id, command, &inquest.enough).await);
             }
             let _ = shared.news.send(News::Diagnosed(id, Box::new(diagnosis)));
         });
+        self.going_on.insert(id, (going_on, task));
     }
 
     /// Keeps what was found out until the attempt has ended.
@@ -114,11 +114,19 @@ impl Inquests {
     /// What was found out about an attempt that has ended. Whatever still goes on about it ends.
     pub fn conclude(&mut self, id: AttemptId) -> Option<Diagnosis> {
         self.glances.remove(&id);
-        let unfinished = self.going_on.remove(&id).and_then(|inquest| {
+        let unfinished = self.going_on.remove(&id).and_then(|(inquest, task)| {
             inquest.enough.notify_one();
+            self.ending.push(task);
             inquest.seen.take()
         });
         self.told.remove(&id).or(unfinished)
+    }
+
+    /// Waits until no command asks any more: none outlives the run.
+    pub async fn finish(&mut self) {
+        for task in self.ending.drain(..) {
+            let _ = tokio::time::timeout(2 * GONE, task).await;
+        }
     }
 }
 
@@ -127,96 +135,72 @@ fn path_of(live: &Live) -> Option<PathBuf> {
 }
 
 /// Runs the command within its limits, and keeps the last of what it wrote.
-async fn ask(shared: &Shared, command: Command, enough: &Notify) -> Asked {
-    let words = command.words.join(" ");
+async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) -> Asked {
+    let words = shell_words::join(&command.words);
     let failed = |ended: String| Asked { command: words.clone(), ended, output: Vec::new() };
-    let program = match command.program {
-        Ok(program) => program,
+    let (program, group) = match command.ready {
+        Ok(ready) => ready,
         Err(error) => return failed(error.message),
     };
-    let group = match command.group.await {
+    let group = match group.await {
         Ok(Ok(group)) => group,
         Ok(Err(error)) => return failed(error.to_string()),
         Err(_) => return failed("its cgroup could not be made".into()),
     };
-    let (pipe, stdio) = match streams(shared) {
+    let aside = |group| drop(shared.news.send(News::Aside(Box::new(group))));
+    let file = shared.plan.diagnoses.join(format!("{id}.on-timeout.log"));
+    let (mut output, stdio) = match shared.captured(file) {
         Ok(streams) => streams,
-        Err(error) => return failed(format!("make a pipe: {error}")),
+        Err(error) => {
+            aside(group);
+            return failed(format!("make a pipe: {error}"));
+        }
     };
-    let (answer, answered) = oneshot::channel();
-    let job = &shared.plan.profile.job;
-    let order = Order {
-        program,
-        stdio,
-        oom_score_adj: Some(job.oom_score_adj),
-        nofile: job.nofile,
-        no_new_privs: job.no_new_privs,
-        session: true,
-        foreground: false,
-        group,
-    };
-    shared.spawner.order(order, |result| drop(answer.send(result)));
-    let (group, child) = match answered.await {
+    shared.live.begin_aside();
+    let answer = shared.spawn(&shared.job(id).settings, program, stdio, group, true).await;
+    let pid = answer.as_ref().ok().and_then(|(_, child)| child.as_ref().ok()).map(|child| child.pid);
+    shared.live.began_aside(pid.map(i32::unsigned_abs));
+    let (group, child) = match answer {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
-            let _ = shared.news.send(News::Aside(Box::new(group)));
-            return failed(format!(
-                "it could not be started: {}",
-                io::Error::from_raw_os_error(failure.errno)
-            ));
+            aside(group);
+            let cause = io::Error::from_raw_os_error(failure.errno);
+            return failed(format!("it could not be started: {cause}"));
         }
         Err(_) => return failed("the spawner has ended".into()),
     };
-    let mut output = Vec::new();
     let limit = command.limit;
-    let ended = tokio::select! {
-        exit = listen(&pipe, &child, &mut output) => in_words(exit),
-        () = tokio::time::sleep(limit) => format!("killed at its limit of {}", humantime::format_duration(limit)),
-        () = enough.notified() => "killed, since the attempt had ended".into(),
+    let cut = tokio::select! {
+        () = listen(&mut output, &child) => None,
+        () = tokio::time::sleep(limit) => {
+            Some(format!("killed at its limit of {}", humantime::format_duration(limit)))
+        }
+        () = enough.notified() => Some("killed, since the attempt had ended".into()),
     };
-    clear(shared, group, &child).await;
-    Asked { command: words, ended, output: diagnosis::last_lines(&output) }
+    let exit = clear(shared, group, &child).await;
+    let ended = cut.unwrap_or_else(|| in_words(exit));
+    output.drain();
+    let output = diagnosis::last_lines(&output.capture.borrow().end(OUTPUT));
+    Asked { command: words, ended, output }
 }
 
-/// Our end of what it writes, and its three streams.
-fn streams(shared: &Shared) -> io::Result<(AsyncFd<OwnedFd>, [Stream; 3])> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let write = Arc::new(write);
-    let stdio = [Stream::Use(shared.null.clone()), Stream::Use(write.clone()), Stream::Use(write)];
-    Ok((readiness::watch(read, Interest::READABLE)?, stdio))
-}
-
-/// Takes in what it writes until it ends.
-async fn listen(pipe: &AsyncFd<OwnedFd>, child: &Child, output: &mut Vec<u8>) -> Option<Exit> {
-    let ended = readiness::watch(child.pidfd.as_fd(), Interest::READABLE).ok()?;
-    let mut open = true;
+/// Takes in what it writes until it ends. It is not reaped yet.
+async fn listen(output: &mut Output, child: &Child) {
+    let ended = end_of(child);
+    tokio::pin!(ended);
     loop {
         tokio::select! {
-            biased;
-            ready = pipe.readable(), if open => {
-                open = match ready.ok()?.try_io(|pipe| take(pipe.get_ref(), output)) {
-                    Ok(more) => more.unwrap_or(false),
-                    Err(_would_block) => true,
-                };
-                // One that floods its output is held back, not us.
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            ready = ended.readable() => {
-                drop(ready.ok()?);
-                return pidfd::try_wait(&child.pidfd).ok()?.map(|(exit, _)| exit);
-            }
+            () = &mut ended => return,
+            () = output.read() => {}
         }
     }
 }
 
-/// Reads once, and keeps the end of it all. Returns whether there may be more.
-fn take(pipe: &OwnedFd, output: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = vec![0; OUTPUT];
-    let count = nix::unistd::read(pipe, &mut piece)?;
-    output.extend_from_slice(&piece[..count]);
-    output.drain(..output.len().saturating_sub(OUTPUT));
-    Ok(count > 0)
+/// Ready when its first process has ended.
+async fn end_of(child: &Child) {
+    if let Ok(ended) = readiness::watch(child.pidfd.as_fd(), Interest::READABLE) {
+        drop(ended.readable().await);
+    }
 }
 
 fn in_words(exit: Option<Exit>) -> String {
@@ -228,19 +212,18 @@ fn in_words(exit: Option<Exit>) -> String {
     }
 }
 
-/// Ends what is left of it, and has its groups removed.
-async fn clear(shared: &Shared, group: Group, child: &Child) {
+/// Ends what is left of it, reaps it, and has its groups removed.
+async fn clear(shared: &Shared, group: Group, child: &Child) -> Option<Exit> {
     if let Some(dir) = group.v2() {
         let _ = cgroup::kill(dir);
     }
-    // Reaped or not, it leads its own session, and no other process has its number while a member of that lives.
+    // It leads its own session, and until it is reaped that number is nobody else's.
     let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
-    let gone = async {
-        while !matches!(pidfd::try_wait(&child.pidfd), Ok(Some(_)) | Err(_)) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let _ = tokio::time::timeout(GONE, gone).await;
+    let _ = tokio::time::timeout(GONE, end_of(child)).await;
+    let exit = pidfd::try_wait(&child.pidfd).ok().flatten();
+    if exit.is_some() {
+        shared.live.end_aside(child.pid.unsigned_abs());
+    }
     let wait = move || {
         let _ = group.v2().map(|dir| cgroup::wait_empty(dir, GONE));
         group
@@ -248,4 +231,5 @@ async fn clear(shared: &Shared, group: Group, child: &Child) {
     if let Ok(group) = spawn_blocking(wait).await {
         let _ = shared.news.send(News::Aside(Box::new(group)));
     }
+    exit.map(|(exit, _)| exit)
 }

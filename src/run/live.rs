@@ -1,7 +1,7 @@
 //! The attempts that have a process now, and how they are stopped, killed and frozen.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::kernel::group::{Group, Lifeline};
 use crate::kernel::pidfd;
 use crate::kernel::process;
 use crate::kernel::sensors::JobSensors;
+use crate::kernel::spawn::Environment;
 use crate::kernel::tree::{self, Mark};
 use crate::model::{AttemptId, Bytes, LimitName};
 
@@ -35,10 +36,14 @@ pub struct Live {
     pub reaped: Cell<bool>,
     /// Told when all of it is killed: from then on its end is waited for with little patience.
     pub killed: Notify,
-    /// Whether all of it was killed while its first process lived: what is left of it then has not been left behind.
+    /// Whether all of it was killed while its first process lived or in its grace: what is left of it then has not been
+    /// left behind.
     pub felled: Cell<bool>,
-    /// Whether all of it was asked to end, with SIGTERM: it has its grace then.
+    /// Whether all of it was asked to end with SIGTERM: what is left of it has its grace then. Not after Ctrl-C, which a
+    /// shell makes its background commands ignore: each of them would cost the whole grace.
     pub asked_to_end: Cell<bool>,
+    /// That of its first process, where a command may be asked to look at it.
+    pub environment: Option<Environment>,
     /// What it writes, where that is captured.
     pub capture: Option<Rc<RefCell<Capture>>>,
     /// What was measured where the kernel doesn't.
@@ -84,6 +89,9 @@ pub struct LiveSet {
     starting: RefCell<BTreeMap<AttemptId, Lifeline>>,
     /// Our child that is no job's.
     guardian: u32,
+    /// Children that look at attempts, and how many such are being born.
+    aside: RefCell<BTreeSet<u32>>,
+    aside_starting: Cell<u32>,
     /// Whether the run's memory is near its ceiling, so that what is sampled is sampled often.
     pub near: Cell<bool>,
 }
@@ -106,7 +114,23 @@ impl LiveSet {
 
     /// Whether a spawn is under way.
     pub fn is_starting(&self) -> bool {
-        !self.starting.borrow().is_empty()
+        !self.starting.borrow().is_empty() || self.aside_starting.get() > 0
+    }
+
+    /// Notes that a child that is no attempt's is on its way.
+    pub fn begin_aside(&self) {
+        self.aside_starting.update(|count| count + 1);
+    }
+
+    /// Notes that it is there, or never will be.
+    pub fn began_aside(&self, pid: Option<u32>) {
+        self.aside_starting.update(|count| count - 1);
+        self.aside.borrow_mut().extend(pid);
+    }
+
+    /// Notes that it is reaped.
+    pub fn end_aside(&self, pid: u32) {
+        self.aside.borrow_mut().remove(&pid);
     }
 
     /// Kills all of an attempt, also one that is still being born.
@@ -152,7 +176,7 @@ impl LiveSet {
     pub fn known(&self) -> Vec<u32> {
         let attempts = self.attempts.borrow();
         let leaders = attempts.values().filter(|live| !live.reaped.get()).map(|live| live.pid);
-        leaders.chain([self.guardian]).collect()
+        leaders.chain([self.guardian]).chain(self.aside.borrow().iter().copied()).collect()
     }
 }
 
@@ -194,7 +218,7 @@ impl Live {
         self.felled.set(true);
         match self.group.v2() {
             Some(dir) => drop(cgroup::kill(dir)),
-            None => drop(tree::kill_all(|| self.members(&tree::orphans(known)), Duration::ZERO)),
+            None => drop(tree::kill_all(|| self.members().pids(known), Duration::ZERO)),
         }
     }
 
@@ -203,10 +227,11 @@ impl Live {
         self.sensors.get_or_init(|| self.group.sensors())
     }
 
-    /// Processor time that it has used.
-    pub fn cpu_time(&self) -> Duration {
+    /// Processor time that it has used. `known` are children of ours that are no orphans.
+    pub fn cpu_time(&self, known: &[u32]) -> Duration {
         self.sensors().cpu().unwrap_or_else(|| {
-            self.pids().into_iter().filter_map(process::Stat::read).map(|stat| stat.cpu_time()).sum()
+            let pids = self.members().pids(known).into_iter();
+            pids.filter_map(process::Stat::read).map(|stat| stat.cpu_time()).sum()
         })
     }
 
@@ -235,31 +260,54 @@ impl Live {
         }
     }
 
-    /// Its processes, some of which may be among `orphans`.
-    fn members(&self, orphans: &[u32]) -> Vec<u32> {
-        if let Some(dir) = self.group.v2() {
-            return cgroup::pids(dir);
+    /// Where its processes are found.
+    pub fn members(&self) -> Members {
+        Members {
+            group: self.group.clone(),
+            mark: self.mark.clone(),
+            leader: (!self.reaped.get()).then_some(self.pid),
         }
-        let mut roots: Vec<u32> =
-            orphans.iter().copied().filter(|pid| self.mark.is_on(*pid) == Some(true)).collect();
-        if !self.reaped.get() {
-            roots.push(self.pid);
-        }
-        tree::with_descendants(roots)
-    }
-
-    /// All its processes.
-    pub fn pids(&self) -> Vec<u32> {
-        self.members(&tree::orphans(&[]))
     }
 
     /// Memory that its processes pay for, and how many tasks they have.
     pub fn measure(&self, orphans: &[u32]) -> (Bytes, u64) {
-        let members = self.members(orphans);
+        let members = self.members().among(orphans);
         let memory = members.iter().filter_map(|pid| process::private_resident(*pid)).sum();
         // A zombie takes a place, too, until it is reaped.
         let tasks =
             members.iter().filter_map(|pid| process::Stat::read(*pid)).map(|stat| stat.num_threads.max(1));
         (Bytes(memory), tasks.sum())
+    }
+}
+
+/// Where the processes of an attempt are found; to be asked on any thread.
+#[derive(Debug)]
+pub struct Members {
+    group: Arc<Group>,
+    mark: Mark,
+    /// Its first process, unless that is reaped.
+    leader: Option<u32>,
+}
+
+impl Members {
+    /// All of them. `known` are children of ours that are no orphans.
+    pub fn pids(&self, known: &[u32]) -> Vec<u32> {
+        match self.group.v2() {
+            Some(dir) => cgroup::pids(dir),
+            None => self.in_tree(&tree::orphans(known)),
+        }
+    }
+
+    /// All of them, some of which may be among `orphans`.
+    fn among(&self, orphans: &[u32]) -> Vec<u32> {
+        match self.group.v2() {
+            Some(dir) => cgroup::pids(dir),
+            None => self.in_tree(orphans),
+        }
+    }
+
+    fn in_tree(&self, orphans: &[u32]) -> Vec<u32> {
+        let marked = orphans.iter().copied().filter(|pid| self.mark.is_on(*pid) == Some(true));
+        tree::with_descendants(marked.chain(self.leader).collect())
     }
 }

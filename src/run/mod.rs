@@ -5,6 +5,7 @@
 //! - [`program`]: a command's file, arguments and environment, ready for exec
 //! - [`drive`]: the loop
 //! - [`attempt`]: one attempt from its groups to its evidence
+//! - [`wait`]: for its first process, and for what may go on after it
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
 //! - [`inquest`]: what one whose time is up was doing
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
@@ -13,7 +14,7 @@
 //! - [`outlast`]: shared memory and mounts that came while attempts ran, and whose they are
 //! - [`look`]: the governor's eyes
 //! - [`sample`]: limits that the kernel does not hold
-//! - [`capture`]: what a job writes, bounded
+//! - [`output`], [`capture`]: what a job writes, bounded
 //! - [`clock`]: time that stands still while sandtest is stopped
 //! - [`signals`]: Ctrl-C, Ctrl-Z and their kin
 //! - [`recording`]: all that the policy was given and said
@@ -29,6 +30,7 @@ pub mod inquest;
 pub mod live;
 pub mod look;
 pub mod outlast;
+pub mod output;
 pub mod plan;
 pub mod program;
 pub mod record;
@@ -39,6 +41,7 @@ pub mod signals;
 pub mod specs;
 pub mod sweep;
 pub mod temporary;
+pub mod wait;
 
 pub use drive::execute;
 pub use plan::{Plan, Streams};

@@ -10,13 +10,15 @@
 //!                    told with that one's end: for certain if there was never another
 //! ```
 //!
-//! Told once, and never removed: somebody may share it.
+//! Told once, and never removed: somebody may share it. What only an attempt that was given up is left for is not told:
+//! who begins later can't have made it.
 
 use std::collections::BTreeSet;
 
 use crate::kernel::objects::{self, Key, List, Watch};
 use crate::model::AttemptId;
 use crate::model::leftovers::Object;
+use crate::model::text::harmless;
 
 /// What there was before, and what has come since.
 #[derive(Debug)]
@@ -57,27 +59,30 @@ impl Outlast {
         self.running.insert(id);
     }
 
-    /// It did not come to that.
-    pub fn never_began(&mut self, id: AttemptId) {
-        self.running.remove(&id);
-        for pending in &mut self.pending {
-            pending.makers.remove(&id);
+    /// It never began, or can't be killed: nothing is told of it, and nobody waits for its end.
+    pub fn forget(&mut self, id: AttemptId) {
+        if self.running.contains(&id) {
+            // While it is among those that may have made it: what is found later is blamed on the others alone.
+            self.look();
         }
+        drop(self.left_by_now(id));
     }
 
     /// An attempt has ended and its processes are gone. What is to be told with its end.
     pub fn ended(&mut self, id: AttemptId) -> Option<Ripe> {
         self.look();
-        self.never_began(id);
-        let mut ripe = Vec::new();
-        self.pending.retain(|pending| {
-            let waits = !pending.makers.is_empty();
-            if !waits {
-                ripe.push((pending.object.clone(), pending.certain));
-            }
-            waits
-        });
+        let ripe = self.left_by_now(id);
         (!ripe.is_empty()).then_some(Ripe(ripe))
+    }
+
+    /// Without `id`: what has nobody else to wait for.
+    fn left_by_now(&mut self, id: AttemptId) -> Vec<(objects::Object, bool)> {
+        self.running.remove(&id);
+        for pending in &mut self.pending {
+            pending.makers.remove(&id);
+        }
+        let ripe = self.pending.extract_if(.., |pending| pending.makers.is_empty());
+        ripe.map(|pending| (pending.object, pending.certain)).collect()
     }
 
     fn look(&mut self) {
@@ -111,7 +116,7 @@ impl Ripe {
             kind: object.key.kind,
             certain: certain(&object.key),
             bytes: object.bytes,
-            name: object.key.name.to_string_lossy().replace(char::is_control, "?"),
+            name: harmless(&object.key.name.to_string_lossy()),
         };
         objects::abandoned(objects).into_iter().map(told).collect()
     }
@@ -167,12 +172,34 @@ mod tests {
     }
 
     #[test]
-    fn one_that_could_not_be_started_is_not_waited_for() {
+    fn one_that_is_forgotten_is_not_waited_for() {
+        let mut outlast = with(&[1, 2, 3]);
+        assert_eq!(ends(&mut outlast, 1, &[5]), []);
+        outlast.forget(id(2));
+        assert_eq!(ends(&mut outlast, 3, &[5]), [(5, false)]);
+    }
+
+    #[test]
+    fn who_begins_later_is_not_blamed_for_what_one_that_is_forgotten_leaves_untold() {
         let mut outlast = with(&[1, 2]);
         assert_eq!(ends(&mut outlast, 1, &[5]), []);
-        outlast.never_began(id(2));
         outlast.begins(id(3));
-        assert_eq!(ends(&mut outlast, 3, &[5]), [(5, false)]);
+        outlast.forget(id(2));
+        assert_eq!(ends(&mut outlast, 3, &[5]), []);
+    }
+
+    #[test]
+    fn what_one_that_is_forgotten_may_have_made_is_no_other_ones_for_certain() {
+        let path = format!("/dev/shm/sandtest-outlast-{}", std::process::id());
+        let mut outlast = Outlast::start();
+        outlast.begins(id(1));
+        outlast.begins(id(2));
+        std::fs::write(&path, "").unwrap();
+        outlast.forget(id(2));
+        let ripe = outlast.ended(id(1)).map_or(Vec::new(), |ripe| ripe.0);
+        std::fs::remove_file(&path).unwrap();
+        let certain = ripe.iter().find(|(object, _)| *object.key.name == *path).map(|(_, certain)| *certain);
+        assert_eq!(certain, Some(false));
     }
 
     #[test]

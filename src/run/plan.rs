@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::look::Outlook;
 use super::temporary::Temporary;
 use crate::kernel::ground::Ground;
-use crate::model::{Isolation, Job, Limits, Profile, RunId};
+use crate::model::{Isolation, Job, Limits, MaxFail, Profile, RunId};
 
 /// Everything that is settled before the first job starts.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct Plan {
     pub outlook: Option<Outlook>,
     /// Where all that the governor sees and decides is written.
     pub recording: Option<File>,
-    /// Whether a failure stops what has not begun.
-    pub fail_fast: bool,
+    /// After how many failures nothing more is started.
+    pub max_fail: MaxFail,
     /// Where what hanging jobs were doing is written.
     pub diagnoses: PathBuf,
     /// What happens to the jobs' streams.

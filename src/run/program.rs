@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
+use crate::model::job::group_variable;
 use crate::model::{Attempt, Command, Job, RunId};
 
 /// Index and total, as bazel's test runners and googletest know them.
@@ -86,14 +87,21 @@ impl Programs {
         })
     }
 
-    /// Another program for an attempt of `job`, in the same environment.
+    /// Another program, in the environment that an attempt has.
     ///
     /// # Errors
     /// As [`Programs::program`].
-    pub fn of_words(&mut self, job: &Job, attempt: Attempt, words: &[String]) -> Result<Program, SpawnError> {
-        let mut words = words.iter().map(OsString::from);
-        let command = Command { program: words.next().unwrap_or_default(), arguments: words.collect() };
-        self.program(&Job { command, ..job.clone() }, attempt, &[])
+    pub fn in_environment(
+        &mut self,
+        environment: Environment,
+        words: &[String],
+    ) -> Result<Program, SpawnError> {
+        let path = self.find(OsStr::new(words.first().map_or("", String::as_str)))?;
+        Ok(Program {
+            path: c_string(path.as_os_str())?,
+            argv: words.iter().map(|word| c_string(OsStr::new(word))).collect::<Result<_, _>>()?,
+            environment,
+        })
     }
 
     fn find(&mut self, name: &OsStr) -> Result<PathBuf, SpawnError> {
@@ -205,12 +213,6 @@ fn executable(path: &Path) -> Result<(), SpawnError> {
         return Err(refuse("it is a directory"));
     }
     eaccess(path, AccessFlags::X_OK).map_err(|errno| refuse(&format!("{} (chmod +x?)", errno.desc())))
-}
-
-/// `SANDTEST_GROUP_HOST_CROSSING_SLOT` of `host-crossing`.
-fn group_variable(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    format!("SANDTEST_GROUP_{}_SLOT", name.chars().map(plain).collect::<String>())
 }
 
 fn is_named(entry: &CString, name: &str) -> bool {

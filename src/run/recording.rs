@@ -1,7 +1,7 @@
 //! All that the policy was given and said, a line a step, so that it can be asked again.
 //!
 //! ```text
-//! {"sandtest-record":1,"settings":…,"jobs":[…],"names":[…]}
+//! {"sandtest-record":3,"settings":…,"jobs":[…],"names":[…]}
 //! {"now":…,"input":…,"effects":[…]}        one a step
 //! ```
 
@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::AttemptId;
 use crate::model::governor::Decision;
+use crate::model::text::harmless;
 use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
 
 /// Written first; a record of another version is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -172,7 +173,7 @@ pub fn replay(
             if let Effect::Decided(decision) = effect {
                 let name = decision.attempt.and_then(|id| head.names.get(id.job.0 as usize));
                 // A record may come from anyone: what would move a cursor is not shown.
-                let name = name.map(|name| name.replace(char::is_control, "?"));
+                let name = name.map(|name| harmless(name));
                 tell(step.now, decision, name.as_deref());
             }
         }
@@ -278,7 +279,7 @@ mod tests {
         for (text, wanted) in [
             (String::new(), "empty"),
             ("hello\n".into(), "--record"),
-            (whole.replacen("record\":2", "record\":3", 1), "version 3"),
+            (whole.replacen("record\":3", "record\":2", 1), "version 2"),
             (whole.replacen("\"parallel\":1", "\"parallel\":0", 1), "0 jobs at once"),
             (whole.replacen("\"begin\"", "{\"started\":{\"job\":9,\"number\":1}}", 1), "no attempt 9-1"),
             (whole.replacen("\"secs\":0", "\"secs\":99999999999", 3), "years"),

@@ -12,7 +12,7 @@ use crate::policy::scheduler::{JobSpec, Settings};
 pub fn settings(plan: &Plan) -> Settings {
     Settings {
         parallel: plan.parallel,
-        fail_fast: plan.fail_fast,
+        max_fail: plan.max_fail,
         run_timeout: plan.profile.run_timeout,
         settle_timeout: plan.profile.settle_timeout,
         groups: plan.profile.groups.values().copied().collect(),

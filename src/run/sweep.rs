@@ -1,8 +1,7 @@
 //! What killed runs left behind, ended and removed at the next start.
 //!
 //! Only runs whose lock is free are touched, and groups only if they are of this boot and of the cgroup tree that is
-//! in sight here. Nothing is killed by a
-//! stored number: cgroup.kill, or a pidfd of a process that carries the run's mark.
+//! in sight here. Nothing is killed by a stored number: cgroup.kill, or a pidfd of a process that carries the run's mark.
 
 use std::path::Path;
 use std::time::Duration;

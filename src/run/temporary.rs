@@ -10,26 +10,32 @@
 //!
 //! To make and remove a directory costs more than to look at one, so one that nobody marked serves again.
 
-use std::ffi::CString;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, Stat, StatxFlags};
+use rustix::fs::{AtFlags, Mode, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 
 use super::record::RunFile;
 use crate::kernel::folder::{self, Found};
 use crate::model::leftovers::Files;
+use crate::model::text::harmless;
 use crate::model::{Bytes, RunId};
 
 /// How long the removal of what an attempt left may take. What takes longer is removed at the end of the run.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// And how long the removal of all that is left at the end of a run; the rest is the next start's.
+/// How long the removal of all that is left at the end of a run may take; what takes longer is the next start's.
 const PATIENCE_AT_END: Duration = Duration::from_secs(10);
+
+/// Room for the names of extended attributes, and for the value of each: a directory with more of them serves once.
+const ATTRIBUTES: usize = 4096;
 
 /// The run's folder.
 #[derive(Debug)]
@@ -47,30 +53,56 @@ pub struct Temporary {
 struct Scratch {
     path: PathBuf,
     name: CString,
-    /// As it was made.
-    new: Looks,
+    /// As it was made; `None` if that can't be seen, so that it serves once.
+    new: Option<Looks>,
 }
 
 /// What a user of a directory may change about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Looks {
     mode: u32,
     uid: u32,
     gid: u32,
     inode: u64,
     size: i64,
+    /// Immutable, append-only and the like (chattr(1)). Some come from the directory around it: compressed, encrypted.
+    flags: StatxAttributes,
+    /// Access lists are such, too. SELinux gives each directory one from its beginning.
+    attributes: BTreeMap<CString, Vec<u8>>,
 }
 
 impl Looks {
-    fn of(stat: &Stat) -> Looks {
-        Looks {
+    fn of(dir: BorrowedFd) -> io::Result<Looks> {
+        let stat = rustix::fs::fstat(dir)?;
+        Ok(Looks {
             mode: stat.st_mode,
             uid: stat.st_uid,
             gid: stat.st_gid,
             inode: stat.st_ino,
             size: stat.st_size,
-        }
+            flags: rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?.stx_attributes,
+            attributes: attributes(dir)?,
+        })
     }
+}
+
+/// Extended attributes (xattr(7)), by name.
+fn attributes(dir: BorrowedFd) -> rustix::io::Result<BTreeMap<CString, Vec<u8>>> {
+    let mut room = [0; ATTRIBUTES];
+    let length = match rustix::fs::flistxattr(dir, &mut room[..]) {
+        Err(Errno::NOTSUP) => 0,
+        length => length?,
+    };
+    let names = room[..length].split_inclusive(|byte| *byte == 0);
+    names
+        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        .map(|name| {
+            let mut value = vec![0; ATTRIBUTES];
+            let length = rustix::fs::fgetxattr(dir, name, &mut value[..])?;
+            value.truncate(length);
+            Ok((name.to_owned(), value))
+        })
+        .collect()
 }
 
 impl Temporary {
@@ -120,20 +152,14 @@ impl Temporary {
         let number = self.made.fetch_add(1, Ordering::Relaxed).to_string();
         let name = CString::new(number.as_str())?;
         rustix::fs::mkdirat(&self.dir, &name, Mode::RWXU)?;
-        let stat = rustix::fs::statat(&self.dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Scratch { path: self.folder.join(number), name, new: Looks::of(&stat) })
+        let new = folder::open(self.dir.as_fd(), &name).and_then(|dir| Looks::of(dir.as_fd())).ok();
+        Ok(Scratch { path: self.folder.join(number), name, new })
     }
 
     fn is_as_new(&self, scratch: &Scratch) -> io::Result<bool> {
         let dir = folder::open(self.dir.as_fd(), &scratch.name)?;
-        let same = Looks::of(&rustix::fs::fstat(&dir)?) == scratch.new;
-        // Access lists are such attributes, too.
-        let attributes = |error| if error == rustix::io::Errno::NOTSUP { Ok(0) } else { Err(error) };
-        let plain = rustix::fs::flistxattr(&dir, &mut [0u8; 0][..]).or_else(attributes)? == 0;
-        // Immutable, append-only and the like (chattr(1)).
-        let seen = rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
-        let unmarked = seen.stx_attributes.is_empty();
-        Ok(same && plain && unmarked && folder::is_empty(dir.as_fd())?)
+        let unmarked = scratch.new == Some(Looks::of(dir.as_fd())?);
+        Ok(unmarked && folder::is_empty(dir.as_fd())?)
     }
 
     /// Removes all of them at the end of a run. Why that is not possible, if it is not.
@@ -190,8 +216,10 @@ pub(super) fn sweep(file: &RunFile) -> bool {
     let uid = nix::unistd::geteuid().as_raw();
     match rustix::fs::lstat(folder) {
         Ok(stat) if stat.st_uid == uid => remove(folder).kept.is_none(),
-        // Somebody else's, or gone.
-        Ok(_) | Err(_) => true,
+        // Somebody else's.
+        Ok(_) => true,
+        // What can't be looked at now may be there all the same: the next start tries again.
+        Err(error) => error == Errno::NOENT,
     }
 }
 
@@ -208,7 +236,7 @@ fn name(run: &str) -> String {
 }
 
 fn files(found: Found, folder: &Path) -> Files {
-    let shown = |path: PathBuf| path.to_string_lossy().replace(char::is_control, "?");
+    let shown = |path: PathBuf| harmless(&path.to_string_lossy());
     Files {
         count: found.count,
         bytes: Bytes(found.bytes),
@@ -253,6 +281,26 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_that_a_job_sets_is_a_mark_and_one_that_was_there_is_none() {
+        let (_outer, temporary) = temporary();
+        let mark = |path: &Path, value: &[u8]| {
+            rustix::fs::setxattr(path, "user.sandtest", value, rustix::fs::XattrFlags::empty())
+        };
+        let lent = temporary.take().unwrap();
+        if mark(lent.path(), b"a") == Err(Errno::NOTSUP) {
+            return;
+        }
+        let mut lent = lent.give_back().expect("it is marked");
+        // As if it had been made with it, as on a machine with SELinux.
+        let dir = folder::open(temporary.dir.as_fd(), &lent.scratch.name).unwrap();
+        lent.scratch.new = Some(Looks::of(dir.as_fd()).unwrap());
+        assert!(lent.give_back().is_none());
+        let again = temporary.take().unwrap();
+        mark(again.path(), b"b").unwrap();
+        assert!(again.give_back().is_some(), "another value is a mark, too");
+    }
+
+    #[test]
     fn a_job_that_removes_its_own_directory_has_left_nothing() {
         let (_outer, temporary) = temporary();
         let lent = temporary.take().unwrap();
@@ -280,6 +328,9 @@ mod tests {
         {
             assert!(sweep(&file(run, folder)), "{folder}");
         }
+        std::os::unix::fs::symlink("loop", outer.path().join("loop")).unwrap();
+        assert!(!sweep(&file("1", "loop/sandtest-1")), "it can't be known to be gone");
+        assert!(sweep(&file("4", "sandtest-4")), "it is gone");
         let there = |folder| outer.path().join(folder).exists();
         assert_eq!((there("sandtest-1"), there("sandtest-2"), there("precious/0")), (false, true, true));
     }

@@ -1,5 +1,6 @@
 //! One command a line, in shell words: quotes and backslashes as in a shell, nothing expanded.
 
+use crate::model::nearest::nearest;
 use crate::model::{Bytes, Command};
 
 use super::Draft;
@@ -115,7 +116,7 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
             Some(("restartable", "yes")) => restartable = Some(true),
             Some(("restartable", "no")) => restartable = Some(false),
             Some(("restartable", other)) => return Err(refuse(format!("{other:?} is neither yes nor no"))),
-            _ => return Err(refuse(format!("{word:?} says nothing of a job"))),
+            _ => return Err(refuse(format!("{word:?} says nothing of a job{}", meant(&word)))),
         }
     }
     let mut words = words.map(std::ffi::OsString::from);
@@ -133,6 +134,11 @@ fn is_attribute(word: &str) -> bool {
     let name = word.split_once(':').map(|(name, _)| name);
     name.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()))
         && !word.contains('/')
+}
+
+fn meant(word: &str) -> String {
+    let name = word.split(':').next().and_then(|name| nearest(name, ["memory", "restartable"]));
+    name.map(|name| format!("; did you mean {name}:?")).unwrap_or_default()
 }
 
 /// Whether `word` stands somewhere in the line without quotes.
@@ -175,7 +181,8 @@ mod tests {
         assert_eq!((drafts[1].memory, drafts[1].restartable), (None, None));
         for (line, wanted) in [
             ("memory:lots ./t", "is not a size"),
-            ("memroy:1G ./t", "says nothing of a job"),
+            ("memroy:1G ./t", "jobs:1: \"memroy:1G\" says nothing of a job; did you mean memory:?"),
+            ("http:80 ./t", "\"http:80\" says nothing of a job\n"),
             ("restartable:maybe ./t", "neither yes nor no"),
         ] {
             let error = parse("jobs", line.as_bytes()).unwrap_err().to_string();

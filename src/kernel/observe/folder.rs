@@ -10,6 +10,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
+use crate::model::text::harmless;
+
 /// Room for the longest of these files, a kernel stack.
 pub(super) const ROOM: usize = 8192;
 
@@ -47,19 +49,14 @@ impl Folder {
         entries.filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok())
     }
 
-    /// What the link `name` says, with `?` for control characters.
+    /// What the link `name` says, as far as it is harmless.
     pub fn link(&self, name: &str) -> io::Result<String> {
         let target = rustix::fs::readlinkat(&self.0, name, Vec::new())?;
-        Ok(clean(&target.to_string_lossy()))
+        Ok(harmless(&target.to_string_lossy()))
     }
 
     /// The owner's permissions of the link `name`; below `fd` these tell how the descriptor was opened.
     pub fn link_mode(&self, name: &str) -> io::Result<u32> {
         Ok(rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
     }
-}
-
-/// A name that moves no cursor.
-pub(super) fn clean(name: &str) -> String {
-    name.replace(char::is_control, "?")
 }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::folder::{Folder, clean};
+use super::folder::Folder;
 use crate::model::diagnosis::{LISTENERS, Listener, Socket};
+use crate::model::text::harmless;
 
 /// The kernel answers at most a page or so at once; a longer line than this is none of its own.
 const PIECE: usize = 64 << 10;
@@ -94,7 +95,10 @@ impl Sockets {
         let mut found: Vec<Listener> = listening
             .filter_map(|(inode, socket)| Some(Listener { pid: *wanted.get(inode)?, socket: socket.clone() }))
             .collect();
-        found.sort_by(|a, b| (a.socket.port, &a.socket.local).cmp(&(b.socket.port, &b.socket.local)));
+        // Those of the network first: there may be many others.
+        found.sort_by_cached_key(|Listener { socket, .. }| {
+            (socket.port.is_none(), socket.port, socket.local.clone())
+        });
         found.truncate(LISTENERS);
         found
     }
@@ -116,7 +120,7 @@ fn parse(table: &str, line: &[u8], wanted: impl Fn(u64) -> bool) -> Option<(u64,
             4 => "disconnecting",
             _ => "free",
         };
-        let local = clean(&words().skip(7).collect::<Vec<_>>().join(" "));
+        let local = harmless(&words().skip(7).collect::<Vec<_>>().join(" "));
         let socket = Socket { protocol: table.into(), state: state.into(), local, remote: None, port: None };
         return Some((inode, socket));
     }

@@ -5,13 +5,14 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::calls;
-use super::folder::{Folder, ROOM, clean};
+use super::folder::{Folder, ROOM};
 use crate::kernel::process::{self, Stat};
 use crate::model::Bytes;
 use crate::model::diagnosis::{FRAMES, PROCESSES, STACKS, SeenProcess, SeenThread, THREADS};
+use crate::model::text::harmless;
 
 /// Ticks are coarse: a process has used more than its threads tell only if it is more than this.
-const TICKS_OFF: u32 = 2;
+const TICKS_OFF: u64 = 2;
 
 /// The first look: how much every thread had run, and when.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Glance {
         for pid in pids.iter().take(PROCESSES) {
             let Some(folder) = Folder::of(*pid) else { continue };
             let Some((stat, _)) = stat(&folder, &mut buffer) else { continue };
-            glance.processes.insert(*pid, Mark { starttime: stat.starttime, ran: ticks(stat.ticks) });
+            glance.processes.insert(*pid, Mark { starttime: stat.starttime, ran: stat.own_cpu_time() });
             let Ok(tasks) = folder.open("task") else { continue };
             for tid in tasks.numbers() {
                 if glance.threads.len() >= THREADS || Instant::now() >= end {
@@ -153,7 +154,7 @@ pub(super) fn look(pids: &[u32], glance: Option<&Glance>, end: Instant) -> Seen 
         }
         let told: Option<Duration> = process.threads.iter().map(|thread| thread.cpu).sum();
         process.cpu = match (told, process.cpu) {
-            (Some(told), Some(whole)) if whole <= told + ticks(1) * TICKS_OFF => Some(told),
+            (Some(told), Some(whole)) if whole <= told + process::ticks(TICKS_OFF) => Some(told),
             (told, whole) => whole.or(told),
         };
     }
@@ -170,18 +171,19 @@ impl Look<'_> {
             Err(_) => Vec::new(),
         };
         let used = self.glance.and_then(|glance| glance.process(&stat));
-        let mut cpu = used.map(|used| ticks(stat.ticks).saturating_sub(used));
+        let mut cpu = used.map(|used| stat.own_cpu_time().saturating_sub(used));
         if let (1, Some(first)) = (stat.num_threads, threads.first()) {
             cpu = first.cpu.or(cpu);
         }
+        let statm = folder.read("statm", &mut self.buffer).unwrap_or_default();
         Some(SeenProcess {
             pid,
             ppid: stat.ppid,
-            name: clean(&stat.comm),
+            name: harmless(&stat.comm),
             state: stat.state,
             stop_signal: exit_code.filter(|signal| stat.state == 'T' && *signal > 0),
             cpu,
-            memory: folder.read("statm", &mut self.buffer).ok().and_then(|text| private(&text)),
+            memory: process::private_of(&statm).map(Bytes),
             thread_count: stat.num_threads,
             threads,
         })
@@ -200,7 +202,7 @@ impl Look<'_> {
         }
         let mut thread = SeenThread {
             tid,
-            name: clean(&stat.comm),
+            name: harmless(&stat.comm),
             state: stat.state,
             cpu,
             queued,
@@ -209,7 +211,7 @@ impl Look<'_> {
         if !matches!(stat.state, 'R' | 'Z' | 'X') {
             let text = folder.read("wchan", &mut self.buffer).unwrap_or_default();
             // "0" where it is hidden, or the thread runs again.
-            thread.wchan = Some(clean(text.trim())).filter(|name| !name.is_empty() && name != "0");
+            thread.wchan = Some(harmless(text.trim())).filter(|name| !name.is_empty() && name != "0");
             let text = folder.read("syscall", &mut self.buffer).unwrap_or_default();
             thread.syscall = calls::parse(&text);
             thread.stack = self.stack(&folder);
@@ -262,7 +264,7 @@ fn clock(folder: &Folder, prefix: &str, buffer: &mut [u8; ROOM]) -> Option<Clock
     let text = folder.read(&format!("{prefix}schedstat"), buffer).unwrap_or_default();
     schedstat(&text).or_else(|| {
         let text = folder.read(&format!("{prefix}stat"), buffer).ok()?;
-        Some(Clock { ran: ticks(Stat::parse(&text)?.ticks), queued: None })
+        Some(Clock { ran: Stat::parse(&text)?.own_cpu_time(), queued: None })
     })
 }
 
@@ -275,22 +277,10 @@ fn schedstat(text: &str) -> Option<Clock> {
     counts.then(|| Clock { ran: Duration::from_nanos(ran), queued: Some(Duration::from_nanos(queued)) })
 }
 
-fn ticks(count: u64) -> Duration {
-    let second = rustix::param::clock_ticks_per_second().max(1);
-    let nanos = (count % second).saturating_mul(1_000_000_000) / second;
-    Duration::from_secs(count / second) + Duration::from_nanos(nanos)
-}
-
-/// Resident pages less the shared ones (proc_pid_statm(5)).
-fn private(text: &str) -> Option<Bytes> {
-    let mut fields = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
-    let (resident, shared) = (fields.next()??, fields.next()??);
-    Some(Bytes(resident.saturating_sub(shared).saturating_mul(process::page_size())))
-}
-
 /// Lines such as `[<0>] do_wait+0x5f/0xe0`.
 fn frames(text: &str) -> Vec<String> {
-    let frames = text.lines().filter_map(|line| line.split_once("] ")).map(|(_, frame)| clean(frame.trim()));
+    let frames =
+        text.lines().filter_map(|line| line.split_once("] ")).map(|(_, frame)| harmless(frame.trim()));
     frames.take(FRAMES).collect()
 }
 
@@ -326,7 +316,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {
-            let _ = (exit_code(&text), schedstat(&text), private(&text), frames(&text));
+            let _ = (exit_code(&text), schedstat(&text), frames(&text));
         }
     }
 }

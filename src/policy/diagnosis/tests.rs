@@ -310,6 +310,14 @@ fn other_waits_have_their_words() {
         (at('S', "do_freezer_trap"), "frozen by a cgroup"),
         (at('S', "hrtimer_nanosleep"), "sleeping in hrtimer_nanosleep"),
         (at('S', "anon_pipe_read"), "blocked in read of a pipe"),
+        (
+            SeenThread { wchan: Some("do_syscall_64".into()), ..in_call("restart_syscall", [0; 4]) },
+            "sleeping in nanosleep",
+        ),
+        (
+            SeenThread { wchan: Some("do_poll".into()), ..in_call("restart_syscall", [0; 4]) },
+            "waiting for events (do_poll)",
+        ),
         (at('S', "inet_csk_accept"), "waiting for a connection (inet_csk_accept)"),
         (at('S', "do_sigtimedwait"), "waiting for a signal (do_sigtimedwait)"),
         (at('S', "brand_new_wait"), "blocked in brand_new_wait"),

@@ -55,10 +55,13 @@ pub(super) struct Wait<'a> {
 
 /// What `thread` waits for, with the observation's `stacks`.
 pub(super) fn of<'a>(thread: &'a SeenThread, stacks: &'a [Vec<String>]) -> Wait<'a> {
-    let call = thread.syscall.as_ref().filter(|call| call.name != "restart_syscall" && !is_unknown(call));
+    let restarted = thread.syscall.as_ref().is_some_and(|call| call.name == "restart_syscall");
+    let call = thread.syscall.as_ref().filter(|call| !restarted && !is_unknown(call));
     let frame = thread.stack.and_then(|number| stacks.get(number)?.first());
     let frame = frame.map(|frame| frame.split('+').next().unwrap_or(frame));
+    // After SIGSTOP and SIGCONT: poll and futex are still told by their functions, and only a sleep has none of its own.
     let function = thread.wchan.as_deref().or(frame);
+    let function = if restarted && function == Some("do_syscall_64") { Some("nanosleep") } else { function };
     let by_function = function.map(kind_of_function);
     let kind = match (thread.state, call, by_function) {
         ('Z' | 'X' | 'x', ..) => Kind::Dead,

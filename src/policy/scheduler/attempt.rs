@@ -1,12 +1,15 @@
 //! An attempt that runs: its clocks, and how it comes to its end.
 //!
 //! ```text
-//! starting ─▶ running ── its time is up ──▶ diagnosing ── seen, or no patience left ──▶ stopping ── grace is over ──▶ killed
-//!    │           └────── the run is to end ────────────────────────────────────────────────▲
-//!    └── the exec hangs ────────────────────────────────────────────────────────────────────────────────────────────▶ killed
+//!              ┌── its first process ends by itself ──▶ exited
+//! starting ─▶ running ── its time is up, or the run's ──▶ diagnosing ── seen, or no patience left ──▶ stopping ── grace is over ──▶ killed
+//!    │           └────── somebody wants the end ────────────┴───────────────────────────────────────────▲                            ▲
+//!    ├────────── somebody wants the end ─────────────────────────────────────────────────────────────────┘                            │
+//!    └── the exec hangs, the run's time is up ─────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! No clock runs while it is frozen. `ended` may come in any state.
+//! No clock runs while it is frozen, and none when it has exited: what it left has limits of its own. An eviction kills
+//! at once. `ended` may come in any state.
 
 use std::time::Duration;
 
@@ -32,11 +35,26 @@ pub(super) struct Running {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    Starting { deadline: Option<Duration> },
-    Running { deadline: Option<Duration> },
-    Diagnosing { why: Ended, until: Duration },
-    Stopping { why: Ended, signal: i32, kill_at: Duration },
-    Killed { why: Ended },
+    Starting {
+        deadline: Option<Duration>,
+    },
+    Running {
+        deadline: Option<Duration>,
+    },
+    /// What it left is being dealt with.
+    Exited,
+    Diagnosing {
+        why: Ended,
+        until: Duration,
+    },
+    Stopping {
+        why: Ended,
+        signal: i32,
+        kill_at: Duration,
+    },
+    Killed {
+        why: Ended,
+    },
 }
 
 /// What else is due while it runs.
@@ -92,7 +110,7 @@ impl Running {
             Phase::Running { deadline } => deadline.into_iter().chain(self.clocks.next()).min(),
             Phase::Diagnosing { until, .. } => Some(until),
             Phase::Stopping { kill_at, .. } => Some(kill_at),
-            Phase::Killed { .. } => None,
+            Phase::Exited | Phase::Killed { .. } => None,
         }
     }
 
@@ -103,7 +121,7 @@ impl Running {
                 *deadline = deadline.map(|deadline| deadline + time);
             }
             Phase::Diagnosing { until: at, .. } | Phase::Stopping { kill_at: at, .. } => *at += time,
-            Phase::Killed { .. } => {}
+            Phase::Exited | Phase::Killed { .. } => {}
         }
         self.clocks.put_off(time);
     }
@@ -112,15 +130,7 @@ impl Running {
     pub fn ended_by_us(&self) -> Option<Ended> {
         match self.phase {
             Phase::Diagnosing { why, .. } | Phase::Stopping { why, .. } | Phase::Killed { why } => Some(why),
-            Phase::Starting { .. } | Phase::Running { .. } => None,
-        }
-    }
-
-    /// What is due by `now`, each once.
-    pub fn due(&mut self, now: Duration, spec: &JobSpec) -> Vec<Due> {
-        match self.phase {
-            Phase::Running { .. } if self.frozen_at.is_none() => self.clocks.due(now, spec),
-            _ => Vec::new(),
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Exited => None,
         }
     }
 }
@@ -162,7 +172,8 @@ impl Clocks {
         }
     }
 
-    fn due(&mut self, now: Duration, spec: &JobSpec) -> Vec<Due> {
+    /// What is due by `now`, each once.
+    pub fn due(&mut self, now: Duration, spec: &JobSpec) -> Vec<Due> {
         let mut due = Vec::new();
         if self.slow_at.is_some_and(|at| at <= now) {
             self.slow_at = spec.slow_after.map(|period| now + period);
@@ -187,7 +198,9 @@ impl Clocks {
     pub fn is_idle(&mut self, now: Duration, seen: Activity, limit: Duration) -> bool {
         let Some(idle) = &mut self.idle else { return false };
         let (used, over) = (seen.cpu.saturating_sub(idle.seen.cpu), now.saturating_sub(idle.seen_at));
-        let lives = seen.output != idle.seen.output || used > over.mul_f64(IDLE_CPU);
+        // Where no cgroup adds it up, what has ended took its time with it: that something ends is a sign, too.
+        let lives =
+            seen.output != idle.seen.output || seen.cpu < idle.seen.cpu || used > over.mul_f64(IDLE_CPU);
         (idle.seen, idle.seen_at) = (seen, now);
         if lives {
             *idle = Idle { since: now, check_at: now + between_looks(limit), glance_at: None, ..*idle };

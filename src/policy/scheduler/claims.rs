@@ -11,8 +11,16 @@ pub(super) struct Claims {
     slots: BTreeSet<u32>,
     weight_left: u32,
     most: u32,
-    /// Free slots of each group, by the group's number.
-    groups: Vec<BTreeSet<u32>>,
+    /// By the group's number.
+    groups: Vec<Places>,
+}
+
+/// The places of a group.
+#[derive(Debug)]
+struct Places {
+    free: BTreeSet<u32>,
+    /// How many there are, the taken ones too.
+    count: usize,
 }
 
 /// What one attempt has taken.
@@ -42,7 +50,7 @@ impl Claims {
             weight_left: most,
             most,
             // No more of them are ever taken at once.
-            groups: groups.iter().map(|count| (0..(*count).min(most)).collect()).collect(),
+            groups: groups.iter().map(|count| Places::new((*count).min(most))).collect(),
         }
     }
 
@@ -51,14 +59,20 @@ impl Claims {
         self.slots.is_empty() || self.weight_left == 0
     }
 
-    /// Slots that nobody has.
+    /// Whether a job of these groups could ever start: of each there is a place that may come free.
+    pub fn are_to_be_had(&self, groups: &[u32]) -> bool {
+        let lost = |group: &u32| self.groups.get(*group as usize).is_some_and(|places| places.count == 0);
+        self.most > 0 && !groups.iter().any(lost)
+    }
+
+    /// So many of the lightest could start.
     pub fn free(&self) -> usize {
         self.slots.len().min(self.weight_left as usize)
     }
 
     /// What a job with this weight and these groups has to wait for.
     pub fn lack(&self, weight: u32, groups: &[u32]) -> Option<Lack> {
-        if groups.iter().any(|group| self.groups.get(*group as usize).is_some_and(BTreeSet::is_empty)) {
+        if groups.iter().any(|group| self.groups.get(*group as usize).is_some_and(Places::are_taken)) {
             return Some(Lack::Group);
         }
         (self.slots.is_empty() || self.weight(weight) > self.weight_left).then_some(Lack::Slots)
@@ -71,7 +85,7 @@ impl Claims {
         }
         let (slot, weight) = (self.slots.pop_first()?, self.weight(weight));
         self.weight_left -= weight;
-        let free = groups.iter().map(|group| self.groups.get_mut(*group as usize)?.pop_first());
+        let free = groups.iter().map(|group| self.groups.get_mut(*group as usize)?.free.pop_first());
         let group_slots = free.map(Option::unwrap_or_default).collect();
         Some(Claim { slot, weight, groups: groups.to_vec(), group_slots })
     }
@@ -81,13 +95,16 @@ impl Claims {
         if keep {
             // The others may still be as many as there are slots.
             self.most -= claim.weight.min(self.most);
-            return;
+        } else {
+            self.slots.insert(claim.slot);
+            self.weight_left += claim.weight;
         }
-        self.slots.insert(claim.slot);
-        self.weight_left += claim.weight;
         for (group, slot) in claim.groups.into_iter().zip(claim.group_slots) {
-            if let Some(free) = self.groups.get_mut(group as usize) {
-                free.insert(slot);
+            let Some(places) = self.groups.get_mut(group as usize) else { continue };
+            if keep {
+                places.count -= 1;
+            } else {
+                places.free.insert(slot);
             }
         }
     }
@@ -95,6 +112,16 @@ impl Claims {
     /// One that weighs more than may run at once runs alone.
     fn weight(&self, weight: u32) -> u32 {
         weight.clamp(1, self.most.max(1))
+    }
+}
+
+impl Places {
+    fn new(count: u32) -> Places {
+        Places { free: (0..count).collect(), count: count as usize }
+    }
+
+    fn are_taken(&self) -> bool {
+        self.free.is_empty()
     }
 }
 
@@ -134,6 +161,8 @@ mod tests {
         let claim = claims.take(1, &[0]).unwrap();
         claims.give_back(claim, true);
         assert_eq!(claims.lack(1, &[0]), Some(Lack::Group));
+        assert!(!claims.are_to_be_had(&[0]), "the only place of the group is lost");
+        assert!(claims.are_to_be_had(&[]));
         assert!(claims.take(2, &[]).is_some(), "what is left is all there is");
         assert!(claims.are_exhausted());
     }

@@ -12,14 +12,16 @@ use super::Scheduler;
 use super::messages::{Effect, End, Next};
 use super::queue::{self, Waiting};
 use super::retry::{self, Settling};
-use crate::model::retry::{FlakyResult, LeakPolicy};
+use super::stops::SIGTERM;
+use crate::model::max_fail::InFlight;
+use crate::model::retry::LeakPolicy;
 use crate::model::{AttemptId, Cause, Evidence, Exit, Outcome, Verdict};
 use crate::policy::governor::Ending;
 use crate::policy::tuning::{MAX_EVICTIONS, MAX_FROM_OUTSIDE};
-use crate::policy::verdict::{self, Judgement};
+use crate::policy::verdict::{self, Ended, Judgement};
 
 impl Scheduler {
-    pub(super) fn ended(&mut self, now: Duration, end: &End) -> Option<Effect> {
+    pub(super) fn ended(&mut self, now: Duration, end: &End, effects: &mut Vec<Effect>) -> Option<Effect> {
         let at = self.running.iter().position(|running| running.waiting.id == end.id)?;
         let running = self.running.swap_remove(at);
         let ended = running.ended_by_us();
@@ -42,8 +44,12 @@ impl Scheduler {
         let next =
             if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
         self.count(now, running.waiting, &judgement, next);
-        // With every slot lost nothing could ever start again.
-        self.closed |= self.claims.are_exhausted() && self.running.is_empty();
+        match self.settings.max_fail.reached(self.tally.failed) {
+            // Only once: what is ended by it fails, too.
+            Some(InFlight::Immediate) if !self.closed => self.end_all(now, Ended::MaxFail, SIGTERM, effects),
+            Some(_) => self.closed = true,
+            None => {}
+        }
         Some(Effect::Judged(end.id, judgement, next))
     }
 
@@ -98,18 +104,15 @@ impl Scheduler {
                 let again = Waiting { failures: ended.failures + 1, settling, ..ended.again() };
                 return queue::requeue(&mut self.queue, again);
             }
-            Next::Done(Verdict::Pass) => true,
-            Next::Done(Verdict::Flaky) => {
-                self.tally.flaky += 1;
-                self.jobs[ended.id.job.0 as usize].flaky_result == FlakyResult::Pass
+            Next::Done(verdict) => {
+                self.tally.flaky += u64::from(verdict == Verdict::Flaky);
+                verdict.passes(self.jobs[ended.id.job.0 as usize].flaky_result)
             }
-            Next::Done(_) => false,
         };
         if passes {
             self.tally.passed += 1;
         } else {
             self.tally.failed += 1;
-            self.closed |= self.settings.fail_fast;
         }
     }
 

@@ -8,8 +8,8 @@ use super::attempt::Activity;
 use crate::model::event::SpawnError;
 use crate::model::governor::Decision;
 use crate::model::reading::Reading;
-use crate::model::retry::{FlakyResult, LeakPolicy, Retry};
-use crate::model::{Attempt, AttemptId, Bytes, Evidence, Exit, Verdict};
+use crate::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
+use crate::model::{Attempt, AttemptId, Bytes, Evidence, Exit, MaxFail, Verdict};
 use crate::policy::governor::{self, JobFacts};
 use crate::policy::verdict::Judgement;
 
@@ -18,8 +18,8 @@ use crate::policy::verdict::Judgement;
 pub struct Settings {
     /// Attempts at once, at least 1.
     pub parallel: usize,
-    /// Whether a failure stops what has not begun.
-    pub fail_fast: bool,
+    /// After how many failures nothing more is started.
+    pub max_fail: MaxFail,
     /// How long the whole run may take.
     pub run_timeout: Option<Duration>,
     /// How long a retry waits at most for its last attempt to be settled.
@@ -37,7 +37,7 @@ impl Settings {
     pub fn of(parallel: usize) -> Settings {
         Settings {
             parallel,
-            fail_fast: false,
+            max_fail: MaxFail::All,
             run_timeout: None,
             settle_timeout: Duration::ZERO,
             groups: Vec::new(),
@@ -101,6 +101,8 @@ pub enum Input {
     Begin,
     /// An attempt's process has exec'd; its time runs anew from now.
     Started(AttemptId),
+    /// Its first process has ended by itself, and what it left takes a moment: its time does not run any more.
+    Exited(AttemptId),
     /// An attempt has ended, and its groups are empty.
     Ended(Box<End>),
     /// The groups of an attempt that has ended are removed.
@@ -180,16 +182,6 @@ pub enum Next {
     Again,
     /// It failed, and is tried again after this time.
     Retry(Duration),
-}
-
-/// What a retry did not wait for any longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unsettled {
-    /// The groups of the attempt before can't be removed.
-    Groups,
-    /// Memory, disks or the editor's processors are still waited for too long.
-    Pressure,
 }
 
 /// How many jobs came to what.

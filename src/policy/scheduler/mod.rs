@@ -45,7 +45,7 @@ use crate::model::{AttemptId, JobId};
 pub use attempt::Activity;
 use attempt::{Clocks, Phase, Running};
 use claims::Claims;
-pub use messages::{Effect, End, Input, JobSpec, Next, Settings, Tally, Unsettled};
+pub use messages::{Effect, End, Input, JobSpec, Next, Settings, Tally};
 use queue::Waiting;
 use stops::RunClock;
 
@@ -61,7 +61,7 @@ pub struct Scheduler {
     prepared: BTreeSet<AttemptId>,
     claims: Claims,
     run_clock: RunClock,
-    /// No new starts: a failure with fail-fast, or an interrupt.
+    /// No new starts: too many failures, the run's time is up, or an interrupt.
     closed: bool,
     interrupted: bool,
     finished: bool,
@@ -142,7 +142,8 @@ impl Scheduler {
         match input {
             Input::Begin | Input::Tick => {}
             Input::Started(id) => self.started(now, id, &mut effects),
-            Input::Ended(end) => judged = self.ended(now, &end),
+            Input::Exited(id) => self.exited(now, id, &mut effects),
+            Input::Ended(end) => judged = self.ended(now, &end, &mut effects),
             Input::Removed(id) => self.removed(id),
             Input::Active(id, seen) => self.active(now, id, seen, &mut effects),
             Input::Diagnosed(id) => self.diagnosed(now, id, &mut effects),
@@ -158,12 +159,19 @@ impl Scheduler {
         }
         // After the starts: what begins now need not wait for the report of what has ended.
         effects.extend(judged);
-        if self.running.is_empty() && (self.queue.is_empty() || self.closed) && !self.finished {
+        if self.running.is_empty() && !self.can_go_on() && !self.finished {
             self.finished = true;
             self.give_up(&mut effects);
             effects.push(Effect::Finish);
         }
         effects
+    }
+
+    /// Whether anything of what waits could start, now or later: not if what it needs is held by something that can't be
+    /// killed.
+    fn can_go_on(&self) -> bool {
+        let may_start = |next: &Waiting| self.claims.are_to_be_had(&self.jobs[next.id.job.0 as usize].groups);
+        !self.closed && self.queue.iter().any(may_start)
     }
 
     fn started(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
@@ -183,7 +191,19 @@ impl Scheduler {
                 effects.push(Effect::Signal(id, signal));
             }
             Phase::Killed { .. } => effects.push(Effect::Kill(id)),
-            Phase::Running { .. } | Phase::Diagnosing { .. } => {}
+            Phase::Running { .. } | Phase::Exited | Phase::Diagnosing { .. } => {}
+        }
+    }
+
+    fn exited(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        self.thaw(now, id, effects);
+        let Some(running) = self.find(id) else { return };
+        if let Phase::Starting { .. } | Phase::Running { .. } = running.phase {
+            running.phase = Phase::Exited;
+            // To freeze or evict what goes anyway would make another end of it.
+            if let Some(governor) = &mut self.governor {
+                governor.stopping(now, id);
+            }
         }
     }
 
@@ -228,6 +248,9 @@ impl Scheduler {
             for running in &mut self.running {
                 running.put_off(gap);
                 running.frozen_at = running.frozen_at.map(|at| at + gap);
+            }
+            for settling in self.queue.iter_mut().filter_map(|waiting| waiting.settling.as_mut()) {
+                settling.put_off(gap);
             }
             self.run_clock.put_off(gap);
             if let Some(governor) = &mut self.governor {

@@ -29,6 +29,12 @@ impl Settling {
         now >= self.not_before && (now >= self.at_last || (self.removed && calm))
     }
 
+    /// Moves what is to come by `time`.
+    pub fn put_off(&mut self, time: Duration) {
+        self.not_before += time;
+        self.at_last += time;
+    }
+
     /// When to ask again although nothing has happened. `None`: all it waits for now is its turn.
     pub fn next(self, now: Duration) -> Option<Duration> {
         [self.not_before, self.at_last].into_iter().find(|at| *at > now)
@@ -41,7 +47,7 @@ pub(super) fn may_differ(on: RetryOn, judgement: &Judgement, leaked: bool) -> bo
         return on.leak;
     }
     match (judgement.outcome, &judgement.cause) {
-        (_, Cause::Interrupted | Cause::RunTimeout) => false,
+        (_, Cause::Interrupted | Cause::MaxFail | Cause::RunTimeout) => false,
         (Outcome::Exited | Outcome::Pids, _) => on.fail,
         (Outcome::Signaled, _) => on.signal,
         (Outcome::Oom, _) => on.oom,

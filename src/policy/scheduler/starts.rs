@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::Scheduler;
 use super::attempt::{Clocks, Phase, Running};
 use super::claims::Lack;
-use super::messages::{Effect, Unsettled};
+use super::messages::Effect;
 use super::retry::Settling;
-use crate::model::Attempt;
+use crate::model::retry::Unsettled;
+use crate::model::{Attempt, AttemptId};
 use crate::policy::governor::{Answer, Governor};
 use crate::policy::tuning::{CANDIDATES, GROUPS_AHEAD, START_PATIENCE};
 
@@ -122,10 +123,11 @@ impl Scheduler {
         if self.closed {
             return;
         }
-        let soon = self.queue.iter().filter(|next| next.is_ready(now, true));
-        for next in soon.take(GROUPS_AHEAD) {
-            if self.prepared.insert(next.id) {
-                effects.push(Effect::Prepare(next.id));
+        let soon = (0..self.queue.len()).filter(|at| self.lack(now, *at, true) != Some(Lack::Group));
+        let soon: Vec<AttemptId> = soon.take(GROUPS_AHEAD).map(|at| self.queue[at].id).collect();
+        for id in soon {
+            if self.prepared.insert(id) {
+                effects.push(Effect::Prepare(id));
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) enum RunClock {
 impl RunClock {
     pub fn of(run_timeout: Option<Duration>) -> RunClock {
         match run_timeout {
-            Some(end) => RunClock::Glance(end.saturating_sub(GLANCE_BEFORE), end),
+            Some(end) => RunClock::Glance(end - GLANCE_BEFORE.min(end / 2), end),
             None => RunClock::Endless,
         }
     }
@@ -99,15 +99,20 @@ impl Scheduler {
     }
 
     pub(super) fn interrupt(&mut self, now: Duration, signal: i32, effects: &mut Vec<Effect>) {
-        self.closed = true;
         self.interrupted = true;
+        self.end_all(now, Ended::Interrupted, signal, effects);
+    }
+
+    /// Starts nothing more, and asks all that runs to end.
+    pub(super) fn end_all(&mut self, now: Duration, because: Ended, signal: i32, effects: &mut Vec<Effect>) {
+        self.closed = true;
         for at in 0..self.running.len() {
             let running = &self.running[at];
             let why = match running.phase {
-                Phase::Starting { .. } | Phase::Running { .. } => Ended::Interrupted,
+                Phase::Starting { .. } | Phase::Running { .. } => because,
                 // Whoever wants the end does not wait for what is found out.
                 Phase::Diagnosing { why, .. } => why,
-                Phase::Stopping { .. } | Phase::Killed { .. } => continue,
+                Phase::Exited | Phase::Stopping { .. } | Phase::Killed { .. } => continue,
             };
             // What stands still hears nothing.
             self.thaw(now, running.waiting.id, effects);
@@ -119,8 +124,11 @@ impl Scheduler {
         self.closed = true;
         self.interrupted = true;
         for at in 0..self.running.len() {
-            let why = self.running[at].ended_by_us().unwrap_or(Ended::Interrupted);
-            self.kill(at, why, effects);
+            let running = &self.running[at];
+            if running.phase != Phase::Exited {
+                let why = running.ended_by_us().unwrap_or(Ended::Interrupted);
+                self.kill(at, why, effects);
+            }
         }
     }
 
@@ -142,7 +150,7 @@ impl Scheduler {
                     self.diagnose(now, at, Ended::Timeout, effects);
                 }
                 Phase::Running { .. } => {
-                    let due = running.due(now, &self.jobs[id.job.0 as usize]);
+                    let due = running.clocks.due(now, &self.jobs[id.job.0 as usize]);
                     effects.extend(due.into_iter().map(|due| match due {
                         Due::Slow(time) => Effect::Slow(id, time),
                         Due::Glance => Effect::Glance(id),
@@ -179,7 +187,10 @@ impl Scheduler {
                         self.thaw(now, id, effects);
                         self.diagnose(now, at, Ended::RunTimeout, effects);
                     }
-                    Phase::Diagnosing { .. } | Phase::Stopping { .. } | Phase::Killed { .. } => {}
+                    Phase::Exited
+                    | Phase::Diagnosing { .. }
+                    | Phase::Stopping { .. }
+                    | Phase::Killed { .. } => {}
                 }
             }
         }

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::stops::SIGTERM;
 use super::*;
 use crate::model::reading::{JobReading, Stall, Stalls};
-use crate::model::retry::{FlakyResult, LeakPolicy, Retry};
-use crate::model::{Attempt, Bytes, Cause, Evidence, Exit, Outcome, Verdict};
+use crate::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
+use crate::model::{Attempt, Bytes, Cause, Evidence, Exit, MaxFail, Outcome, Verdict};
 use crate::policy::governor;
 use crate::policy::tuning::MAX_FROM_OUTSIDE;
 use crate::policy::verdict::Judgement;
@@ -123,12 +123,81 @@ fn a_job_that_is_killed_from_outside_again_and_again_ends_as_infra() {
 
 #[test]
 fn fail_fast_starts_nothing_more_and_lets_the_running_end() {
-    let mut run = Scheduler::new(Settings { fail_fast: true, ..settings(2) }, jobs(None, 4));
+    let mut run = Scheduler::new(Settings { max_fail: MaxFail::FIRST, ..settings(2) }, jobs(None, 4));
     run.step(Duration::ZERO, Input::Begin);
     let effects = run.step(SECOND, ended(attempt(0, 1), Exit::Code(3)));
     assert!(starts(&effects).is_empty() && !effects.contains(&Effect::Finish));
     assert!(run.step(SECOND, ended(attempt(1, 1), Exit::Code(0))).contains(&Effect::Finish));
     assert_eq!(run.tally(), Tally { passed: 1, failed: 1, not_run: 2, ..Tally::default() });
+}
+
+#[test]
+fn the_last_failure_that_may_be_ends_what_runs_if_it_is_to() {
+    let max_fail = "2:immediate".parse().unwrap();
+    let retry = Retry { count: 3, ..Retry::NEVER };
+    let mut specs = jobs(None, 6);
+    specs[2] = JobSpec { retry, ..specs[2].clone() };
+    let mut run = Scheduler::new(Settings { max_fail, ..settings(4) }, specs);
+    run.step(Duration::ZERO, Input::Begin);
+    (0..4).for_each(|job| drop(run.step(Duration::ZERO, Input::Started(attempt(job, 1)))));
+    let one = run.step(SECOND, ended(attempt(0, 1), Exit::Code(3)));
+    assert_eq!(starts(&one)[0].0, attempt(4, 1), "one may fail");
+    let effects = run.step(SECOND, ended(attempt(1, 1), Exit::Code(3)));
+    let asked = [attempt(3, 1), attempt(2, 1), attempt(4, 1)].map(|id| Effect::Signal(id, 15));
+    assert!(asked.iter().all(|signal| effects.contains(signal)), "{effects:?}");
+    assert!(starts(&effects).is_empty());
+    let judged = Judgement { outcome: Outcome::Signaled, cause: Cause::MaxFail };
+    let effects = run.step(SECOND, ended(attempt(2, 1), Exit::Signal(15)));
+    assert_eq!(effects, [Effect::Judged(attempt(2, 1), judged, Next::Done(Verdict::Fail))]);
+    let killed = run.step(3 * SECOND, Input::Tick);
+    assert!(killed.contains(&Effect::Kill(attempt(3, 1))), "the grace is over: {killed:?}");
+    run.step(3 * SECOND, ended(attempt(3, 1), Exit::Code(0)));
+    assert!(run.step(3 * SECOND, ended(attempt(4, 1), Exit::Signal(9))).contains(&Effect::Finish));
+    assert_eq!(run.tally(), Tally { passed: 1, failed: 4, not_run: 1, ..Tally::default() });
+}
+
+#[test]
+fn what_has_exited_has_all_the_time_it_takes_to_clear_up() {
+    let mut run = Scheduler::new(settings(1), jobs(Some(SECOND), 1));
+    run.step(Duration::ZERO, Input::Begin);
+    run.step(Duration::ZERO, Input::Started(attempt(0, 1)));
+    run.step(ms(900), Input::Exited(attempt(0, 1)));
+    assert_eq!(run.next_deadline(), None);
+    assert_eq!(run.step(5 * SECOND, Input::Interrupt(2)), []);
+    let effects = run.step(6 * SECOND, ended(attempt(0, 1), Exit::Code(0)));
+    let passed = Judgement { outcome: Outcome::Exited, cause: Cause::Own };
+    assert_eq!(effects, [Effect::Judged(attempt(0, 1), passed, Next::Done(Verdict::Pass)), Effect::Finish]);
+}
+
+#[test]
+fn who_needs_what_something_unkillable_holds_never_runs_and_the_others_do() {
+    let settings = Settings { groups: vec![1], ..settings(2) };
+    let in_group = |spec| JobSpec { groups: vec![0], ..spec };
+    let mut specs = jobs(None, 3);
+    for at in [0, 1] {
+        specs[at] = in_group(specs[at].clone());
+    }
+    let mut run = Scheduler::new(settings, specs);
+    let begun = starts(&run.step(Duration::ZERO, Input::Begin));
+    assert_eq!(begun.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [attempt(0, 1), attempt(2, 1)]);
+    let unkillable = Evidence { unkillable: true, ..Evidence::default() };
+    let end = End { id: attempt(0, 1), exit: None, spawn_error: None, evidence: unkillable };
+    let effects = run.step(SECOND, Input::Ended(Box::new(end)));
+    assert!(!effects.contains(&Effect::Finish), "another one runs");
+    assert!(run.step(SECOND, ended(attempt(2, 1), Exit::Code(0))).contains(&Effect::Finish));
+    assert_eq!(run.tally(), Tally { passed: 1, failed: 1, not_run: 1, ..Tally::default() });
+}
+
+#[test]
+fn a_retry_does_not_run_out_of_patience_in_a_suspended_machine() {
+    let settings = Settings { settle_timeout: 10 * SECOND, ..settings(1) };
+    let retry = Retry { count: 1, ..Retry::NEVER };
+    let mut run = Scheduler::new(settings, vec![JobSpec { retry, ..jobs(None, 1)[0].clone() }]);
+    run.step(Duration::ZERO, Input::Begin);
+    run.step(Duration::ZERO, ended(attempt(0, 1), Exit::Code(1)));
+    assert_eq!(run.next_deadline(), Some(10 * SECOND));
+    assert_eq!(run.step(3600 * SECOND, Input::Tick), []);
+    assert_eq!(run.next_deadline(), Some(3610 * SECOND));
 }
 
 #[test]
@@ -569,6 +638,7 @@ enum Happens {
     EndsBySignal,
     Evicted,
     Begins,
+    Exits,
     Active(u64),
     Diagnosed,
     Removed,
@@ -585,6 +655,7 @@ fn what_happens() -> impl proptest::strategy::Strategy<Value = (Happens, usize, 
         1 => Just(Happens::EndsBySignal),
         2 => Just(Happens::Evicted),
         3 => Just(Happens::Begins),
+        1 => Just(Happens::Exits),
         1 => (0..9u64).prop_map(Happens::Active),
         3 => Just(Happens::Diagnosed),
         3 => Just(Happens::Removed),
@@ -607,7 +678,7 @@ proptest::proptest! {
         count in 0u32..10,
         retries in 0u32..3,
         with_governor: bool,
-        fail_fast: bool,
+        max_fail in proptest::sample::select(vec!["all", "1", "2:wait", "1:immediate", "2:immediate"]),
         run_timeout in proptest::option::of(1u64..60),
         happenings in proptest::collection::vec(what_happens(), 0..200),
     ) {
@@ -623,7 +694,7 @@ proptest::proptest! {
             jobs(Some(5 * SECOND), count as usize).into_iter().zip(0..).map(|(job, n)| spec(n, job)).collect();
         let base = if with_governor { governed(parallel) } else { settings(parallel) };
         let settings = Settings {
-            fail_fast, groups: vec![2], run_timeout: run_timeout.map(Duration::from_secs),
+            max_fail: max_fail.parse().unwrap(), groups: vec![2], run_timeout: run_timeout.map(Duration::from_secs),
             settle_timeout: 3 * SECOND, ..base
         };
         let mut run = Scheduler::new(settings, specs);
@@ -682,8 +753,13 @@ proptest::proptest! {
                 }
                 (Happens::Interrupt, _) if which == 0 => Input::Interrupt(2),
                 (Happens::KillAll, _) if which == 0 => Input::KillAll,
+                (Happens::Exits, Some(id)) => Input::Exited(id),
                 _ => Input::Tick,
             });
+            // The shell looks when it is asked to.
+            if run.next_look().is_some_and(|look| look <= now) {
+                inputs.insert(0, seen(&alive.iter().map(|attempt| (attempt.id, 100)).collect::<Vec<_>>()));
+            }
         }
         proptest::prop_assert_eq!(finished, 1);
         proptest::prop_assert!(alive.is_empty());

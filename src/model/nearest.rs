@@ -3,7 +3,9 @@
 /// The candidate with the fewest edits to `wanted`, if it is near enough to be a slip.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = wanted.to_lowercase();
-    let allowed = (wanted.chars().count() / 3).clamp(1, 4);
+    let length = wanted.chars().count();
+    // Of one letter nothing would be left that the two have in common.
+    let allowed = (length / 3).clamp(1, 4).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| (edits(&wanted, &candidate.to_lowercase()), candidate))
@@ -48,6 +50,7 @@ mod tests {
             ("ditsrobox", Some("distrobox")),
             ("postgres", None),
             ("", None),
+            ("c", None),
         ] {
             assert_eq!(nearest(wanted, names), meant, "{wanted}");
         }

@@ -1,0 +1,283 @@
+//! JUnit XML in the shape that Jenkins, GitLab and nextest's readers take: a test case a job, with what failed tries came to
+//! as `flakyFailure` or `rerunFailure`, and what the kernel told as properties.
+//!
+//! ```text
+//! job ended ─▶ test case ─▶ not written for a while? ─▶ FILE.part ─▶ FILE          (a run that is killed has a report)
+//! run ended ─────────────────────────────────────────▶ FILE.part ─▶ FILE
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Utc};
+use quick_junit::{
+    FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
+};
+
+use super::paragraph::{explain, signal_name};
+use super::{Reporter, diagnosis};
+use crate::model::event::{AttemptFinished, Event, RunStarted};
+use crate::model::{Bytes, Exit, Isolation, JobId, Outcome, Profile, Verdict};
+
+/// It is written anew at most so often before the end of the run,
+const SELDOM: Duration = Duration::from_secs(2);
+
+/// and takes at most such a part of the time.
+const PART: u32 = 100;
+
+/// Keeps what ended, and writes it.
+pub struct JunitReporter {
+    to: Target,
+    profile: Profile,
+    isolation: Option<Isolation>,
+    begun: SystemTime,
+    suite: TestSuite,
+    /// Of jobs that are not done: tries that failed, and how often they were evicted.
+    before: BTreeMap<JobId, Before>,
+    due: Instant,
+}
+
+/// What came before a job's last attempt.
+#[derive(Default)]
+struct Before {
+    tries: Vec<TestRerun>,
+    evictions: u32,
+}
+
+/// Where it is written.
+enum Target {
+    /// Written beside it first, so that what is there is whole at any time.
+    File(PathBuf),
+    /// A pipe or a device: once, at the end.
+    Stream(File),
+}
+
+impl JunitReporter {
+    /// Writes to `path`.
+    ///
+    /// # Errors
+    /// If it can't be written there: a folder, one that is not there, no right to.
+    pub fn create(path: &Path, profile: &Profile) -> io::Result<JunitReporter> {
+        let file = File::create(path)?;
+        let to =
+            if file.metadata()?.is_file() { Target::File(path.to_owned()) } else { Target::Stream(file) };
+        Ok(JunitReporter {
+            to,
+            profile: profile.clone(),
+            isolation: None,
+            begun: SystemTime::now(),
+            suite: TestSuite::new("sandtest"),
+            before: BTreeMap::new(),
+            due: Instant::now() + SELDOM,
+        })
+    }
+
+    fn run_started(&mut self, started: &RunStarted) {
+        self.begun = SystemTime::now();
+        self.suite.set_timestamp(DateTime::<Utc>::from(self.begun));
+        self.suite.add_property(Property::new("run", &started.run.0));
+        self.suite.add_property(Property::new("profile", &started.profile));
+        self.suite.add_property(Property::new("isolation", started.isolation.tier.to_string()));
+        if let Some(max) = started.budget.memory_max {
+            self.suite.add_property(Property::new("budget_memory_max", max.0.to_string()));
+        }
+        self.isolation = Some(started.isolation.clone());
+    }
+
+    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
+        let job = attempt.attempt.id.job;
+        match attempt.verdict {
+            Some(verdict) => {
+                let before = self.before.remove(&job).unwrap_or_default();
+                let case = self.case(attempt, verdict, before);
+                self.suite.add_test_case(case);
+                self.write_if_due()
+            }
+            None if attempt.retry_in.is_some() => {
+                let tried = self.rerun(attempt);
+                self.before.entry(job).or_default().tries.push(tried);
+                Ok(())
+            }
+            None => {
+                self.before.entry(job).or_default().evictions += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn case(&self, attempt: &AttemptFinished, verdict: Verdict, before: Before) -> TestCase {
+        let passed = matches!(verdict, Verdict::Pass | Verdict::Flaky) && !attempt.failed;
+        let mut status = if passed {
+            TestCaseStatus::success()
+        } else {
+            let kind =
+                if verdict == Verdict::Infra { NonSuccessKind::Error } else { NonSuccessKind::Failure };
+            let mut status = TestCaseStatus::non_success(kind);
+            let told = if verdict == Verdict::Flaky {
+                "flaky: it failed before it passed, and counts as failed.".to_owned()
+            } else {
+                self.told(attempt)
+            };
+            status
+                .set_type(type_of(attempt, verdict))
+                .set_message(first_sentence(&told))
+                .set_description(told);
+            // It passed in the end, and what failed before is why it counts as it does.
+            if verdict == Verdict::Flaky {
+                status.set_rerun_kind(FlakyOrRerun::Flaky);
+            }
+            status
+        };
+        status.add_reruns(before.tries);
+        let mut case = TestCase::new(attempt.job.as_str(), status);
+        case.set_classname("sandtest").set_time(attempt.wall);
+        let begun = SystemTime::now().checked_sub(attempt.wall).unwrap_or(self.begun);
+        case.set_timestamp(DateTime::<Utc>::from(begun));
+        case.add_properties(properties(attempt, before.evictions));
+        if let Some(output) = text(attempt).filter(|_| !passed) {
+            case.set_system_out_lossy(output);
+        }
+        case
+    }
+
+    fn rerun(&self, attempt: &AttemptFinished) -> TestRerun {
+        let told = self.told(attempt);
+        let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+        rerun.set_type(type_of(attempt, Verdict::Fail)).set_message(first_sentence(&told));
+        rerun.set_time(attempt.wall).set_description(told);
+        if let Some(output) = text(attempt) {
+            rerun.set_system_out_lossy(output);
+        }
+        rerun
+    }
+
+    /// What happened, and what it was doing.
+    fn told(&self, attempt: &AttemptFinished) -> String {
+        let explained =
+            self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
+        let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen)).unwrap_or_default();
+        explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n")
+    }
+
+    /// It should have been tried again, and the run ended before that.
+    fn given_up(&mut self, job: JobId, name: &str) {
+        let mut tries = self.before.remove(&job).unwrap_or_default().tries;
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        if let Some(last) = tries.pop() {
+            let text =
+                |part: Option<quick_junit::XmlString>| part.map_or(String::new(), |text| text.into_string());
+            status
+                .set_type(text(last.ty))
+                .set_message(text(last.message))
+                .set_description(text(last.description));
+        }
+        status.add_reruns(tries);
+        let mut case = TestCase::new(name, status);
+        case.set_classname("sandtest");
+        self.suite.add_test_case(case);
+    }
+
+    fn write_if_due(&mut self) -> io::Result<()> {
+        let begin = Instant::now();
+        if begin < self.due || matches!(self.to, Target::Stream(_)) {
+            return Ok(());
+        }
+        let written = self.write();
+        let end = Instant::now();
+        self.due = end + SELDOM.max((end - begin).saturating_mul(PART));
+        written
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let wall = self.begun.elapsed().unwrap_or_default();
+        let mut suite = self.suite.clone();
+        suite.set_time(wall);
+        let mut report = Report::new("sandtest");
+        report.set_timestamp(DateTime::<Utc>::from(self.begun)).set_time(wall).add_test_suite(suite);
+        let text = report.to_string().map_err(io::Error::other)?;
+        match &mut self.to {
+            Target::Stream(file) => file.write_all(text.as_bytes()),
+            Target::File(path) => {
+                let mut part = path.clone().into_os_string();
+                part.push(".part");
+                let written = fs::write(&part, text).and_then(|()| fs::rename(&part, path));
+                if written.is_err() {
+                    let _ = fs::remove_file(&part);
+                }
+                written
+            }
+        }
+    }
+}
+
+impl Reporter for JunitReporter {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::RunStarted(started) => self.run_started(started),
+            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt),
+            Event::GivenUp { attempt, job } => self.given_up(attempt.job, job),
+            Event::RunFinished(_) => return self.write(),
+            Event::AttemptStarted { .. }
+            | Event::Slow { .. }
+            | Event::Unsettled { .. }
+            | Event::Governor { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// What it failed of, in a word or two.
+fn type_of(attempt: &AttemptFinished, verdict: Verdict) -> String {
+    match (attempt.outcome, attempt.exit) {
+        _ if verdict == Verdict::Flaky => "flaky".into(),
+        (Outcome::Oom, _) => "oom".into(),
+        (Outcome::Pids, _) => "pids".into(),
+        (Outcome::Timeout, _) => "timeout".into(),
+        (Outcome::Evicted, _) => "evicted".into(),
+        (Outcome::SpawnFailed, _) => "spawn-failed".into(),
+        (_, Some(Exit::Code(0))) => "leak".into(),
+        (_, Some(Exit::Code(code))) => format!("exit code {code}"),
+        (_, Some(Exit::Signal(number))) => signal_name(number),
+        (_, None) => "lost".into(),
+    }
+}
+
+/// Without its stop.
+fn first_sentence(told: &str) -> &str {
+    let line = told.lines().next().unwrap_or_default();
+    line.split_once(". ").map_or(line.trim_end_matches('.'), |(first, _)| first)
+}
+
+/// What the kernel told: sizes in bytes, times in milliseconds.
+fn properties(attempt: &AttemptFinished, evictions: u32) -> Vec<Property> {
+    let evidence = &attempt.evidence;
+    let bytes = |size: Option<Bytes>| size.map(|size| size.0.to_string());
+    let milliseconds = |time: Duration| format!("{:.3}", time.as_secs_f64() * 1e3);
+    let said = [
+        ("attempt", Some(attempt.attempt.id.number.to_string())),
+        ("slot", Some(attempt.attempt.slot.to_string())),
+        ("memory_peak", bytes(evidence.memory_peak)),
+        ("memory_max", bytes(attempt.limits.memory_max)),
+        ("pids_peak", evidence.pids_peak.map(|peak| peak.to_string())),
+        ("pids_max", attempt.limits.pids_max.map(|max| max.to_string())),
+        ("cpu_ms", evidence.cpu_time.map(milliseconds)),
+        ("frozen_ms", Some(milliseconds(attempt.frozen))),
+        ("evictions", Some(evictions.to_string())),
+        ("leaked", Some(evidence.leaked_count.to_string())),
+    ];
+    said.into_iter().filter_map(|(name, value)| Some(Property::new(name, value?))).collect()
+}
+
+/// What is kept of the output, with a line for what is not; `None` if nothing was written.
+fn text(attempt: &AttemptFinished) -> Option<Vec<u8>> {
+    let output = attempt.output.as_ref().filter(|output| output.total > 0)?;
+    let mut text = output.head.clone();
+    if output.left_out() > 0 {
+        text.extend(format!("\n... {} left out ...\n", Bytes(output.left_out())).bytes());
+    }
+    text.extend(&output.tail);
+    Some(text)
+}
