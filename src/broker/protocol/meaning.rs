@@ -12,7 +12,7 @@ impl ToBroker {
         Some(match self {
             ToBroker::Limits { parallel, groups } => Input::Limits(client, parallel, groups),
             ToBroker::Want(job) => Input::Want(client, job.request()),
-            ToBroker::Withdraw { job } => Input::Withdraw(client, job),
+            ToBroker::Withdraw { job, again } => Input::Withdraw { client, job, again },
             ToBroker::Born(of) => Input::Born(client, of.id()),
             ToBroker::Frozen(of) => Input::Frozen(client, of.id()),
             ToBroker::Stopping(of) => Input::Stopping(client, of.id()),

@@ -30,10 +30,13 @@ pub enum ToBroker {
     },
     /// An attempt wants to run.
     Want(Job),
-    /// A job does not want to run any more.
+    /// A job does not want to run any more, or not now.
     Withdraw {
         /// Which one.
         job: JobId,
+        /// Whether it will want to again.
+        #[serde(default)]
+        again: bool,
     },
     /// Its process has exec'd: it can be frozen.
     Born(Of),

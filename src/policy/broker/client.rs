@@ -26,7 +26,9 @@ pub(super) struct Client {
     /// By the client's own number.
     pub jobs: BTreeMap<JobId, Known>,
     pub queue: BTreeSet<Place>,
-    /// Attempts that run, riding ones too.
+    /// Those that run, riding ones too: a look concerns them, and not the thousands that wait.
+    running: BTreeSet<JobId>,
+    /// How many these are.
     pub permits: u32,
     /// Weight of those.
     weight: u32,
@@ -97,6 +99,7 @@ impl Client {
             account,
             jobs: BTreeMap::new(),
             queue: BTreeSet::new(),
+            running: BTreeSet::new(),
             permits: 0,
             weight: 0,
             memory: 0.0,
@@ -160,6 +163,7 @@ impl Client {
         known.weight = known.weight.clamp(1, most);
         known.phase = if riding { Phase::Riding } else { Phase::Running };
         self.weight = self.weight.saturating_add(known.weight);
+        self.running.insert(job);
         self.permits += 1;
         self.hungry_since = None;
         if !riding {
@@ -182,6 +186,7 @@ impl Client {
         };
         known.phase = Phase::Resting;
         self.weight = self.weight.saturating_sub(known.weight);
+        self.running.remove(&job);
         self.permits = self.permits.saturating_sub(1);
         self.hungry_since = (self.permits == 0).then_some(now);
         if running {
@@ -228,10 +233,29 @@ impl Client {
         }
     }
 
+    /// It has left the line, and will come back.
+    pub fn rest(&mut self, job: JobId) {
+        self.leave(job);
+        if let Some(known) = self.jobs.get_mut(&job) {
+            known.phase = Phase::Resting;
+        }
+    }
+
     /// Those that run, riding ones too.
     pub fn running(&self) -> impl Iterator<Item = (JobId, &Known)> {
-        let runs = |known: &Known| matches!(known.phase, Phase::Running | Phase::Riding);
-        self.jobs.iter().filter(move |(_, known)| runs(known)).map(|(job, known)| (*job, known))
+        self.running.iter().filter_map(|job| Some((*job, self.jobs.get(job)?)))
+    }
+
+    /// What those come to that run and don't ride, `of` being what one does.
+    pub fn expect(&mut self, of: impl Fn(JobId) -> f64) {
+        self.memory = 0.0;
+        for job in &self.running {
+            let Some(known) = self.jobs.get_mut(job).filter(|known| known.phase == Phase::Running) else {
+                continue;
+            };
+            known.memory = of(known.number);
+            self.memory += known.memory;
+        }
     }
 }
 

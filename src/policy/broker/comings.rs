@@ -126,9 +126,11 @@ impl Broker {
         of.jobs.insert(request.id.job, Known::new(request, number, kin));
     }
 
-    pub(super) fn withdraw(&mut self, now: Duration, client: ClientId, job: JobId) {
-        let Some(of) = self.clients.get(&client) else { return };
+    pub(super) fn withdraw(&mut self, now: Duration, client: ClientId, job: JobId, again: bool) {
+        let Some(of) = self.clients.get_mut(&client) else { return };
         match of.jobs.get(&job).map(|known| known.phase) {
+            Some(Phase::Waiting(_)) if again => of.rest(job),
+            Some(Phase::Resting) if again => {}
             Some(Phase::Waiting(_) | Phase::Resting) => self.forget(now, client, job),
             // What runs ends by itself, and says so.
             Some(Phase::Running | Phase::Riding) | None => {}
@@ -191,10 +193,7 @@ impl Broker {
         // It asks again when it is back; until then its place is not kept.
         let waiting: Vec<JobId> = of.queue.iter().map(|(_, _, job)| *job).collect();
         for job in waiting {
-            of.leave(job);
-            if let Some(known) = of.jobs.get_mut(&job) {
-                known.phase = Phase::Resting;
-            }
+            of.rest(job);
         }
     }
 

@@ -122,8 +122,15 @@ pub enum Input {
     Limits(ClientId, u32, Vec<u32>),
     /// An attempt wants to run.
     Want(ClientId, Request),
-    /// A job does not want to run any more.
-    Withdraw(ClientId, JobId),
+    /// A job does not want to run any more, or not now.
+    Withdraw {
+        /// Whose.
+        client: ClientId,
+        /// Which.
+        job: JobId,
+        /// Whether it will want to again: it keeps its seniority.
+        again: bool,
+    },
     /// An attempt's process has exec'd: it can be frozen.
     Born(ClientId, AttemptId),
     /// The client has done what it was asked to: the attempt stands still.

@@ -162,7 +162,7 @@ impl Broker {
                 }
             }
             Input::Want(client, request) => self.want(now, client, &request, &mut effects),
-            Input::Withdraw(client, job) => self.withdraw(now, client, job),
+            Input::Withdraw { client, job, again } => self.withdraw(now, client, job, again),
             Input::Born(client, id) => self.about(client, id, |governor, id| governor.born(id)),
             Input::Stopping(client, id) => {
                 self.done(client, id);

@@ -224,9 +224,9 @@ impl Broker {
                 Some(Lack::Places) => break,
                 Some(Lack::Group) => turn.skipped += 1,
                 None => {
-                    let memory = self.governor.reserved_for(known.number).0 as f64;
+                    let memory = || self.governor.reserved_for(known.number).0 as f64;
                     let over_memory =
-                        user.terms.memory_max.is_some_and(|most| user.memory + memory > most.0 as f64);
+                        user.terms.memory_max.is_some_and(|most| user.memory + memory() > most.0 as f64);
                     let over_jobs =
                         user.terms.jobs_max.is_some_and(|most| user.load.saturating_add(known.weight) > most);
                     // One may always run.
@@ -347,12 +347,7 @@ impl Broker {
         let clients: Vec<ClientId> = self.clients.keys().copied().collect();
         for client in clients {
             let Some(of) = self.clients.get_mut(&client) else { continue };
-            let mut memory = 0.0;
-            for known in of.jobs.values_mut().filter(|known| known.phase == Phase::Running) {
-                known.memory = self.governor.reserved_for(known.number).0 as f64;
-                memory += known.memory;
-            }
-            of.memory = memory;
+            of.expect(|number| self.governor.reserved_for(number).0 as f64);
             self.weigh(client);
         }
     }

@@ -266,7 +266,7 @@ fn requests_without_end_are_refused() {
     for job in 0..10_000 {
         let effects = broker.step(ms(0), Input::Want(client(1), Job::new(job, 1, LONG).request));
         refused += effects.iter().filter(|effect| matches!(effect, Effect::Refuse(..))).count();
-        broker.step(ms(0), Input::Withdraw(client(1), JobId(1_000_000)));
+        broker.step(ms(0), Input::Withdraw { client: client(1), job: JobId(1_000_000), again: false });
     }
     assert_eq!(refused, 10_000 - CLIENT_REQUESTS - 1);
     assert_eq!(broker.standing().waiting, CLIENT_REQUESTS);
@@ -325,6 +325,25 @@ fn who_has_nothing_is_made_room_for_by_those_who_have_most() {
     assert_eq!(world.evictions, 1, "as many as it takes");
     (0..50).for_each(|_| world.pass(ms(100)));
     assert_eq!(world.evictions, 1, "one job is what everybody is owed at once; for more it waits");
+}
+
+#[test]
+fn who_does_not_want_now_keeps_its_seniority() {
+    let mut broker = Broker::new(settings(1024, 8));
+    broker.step(ms(0), Input::Hello { client: client(1), who: Who::of(UserId(1), 1), instead_of: None });
+    broker.step(ms(0), Input::Sensed(Box::default(), Vec::new()));
+    let want = |id| Input::Want(client(1), Request { id, ..Job::new(0, 10, LONG).request });
+    let ended = |id| Input::Ended { client: client(1), id, ending: Ending::Otherwise, again: true };
+    broker.step(ms(0), want(attempt(0, 1)));
+    broker.take(ms(1), ended(attempt(0, 1)));
+    broker.take(ms(1), want(attempt(0, 2)));
+    broker.take(ms(1), Input::Withdraw { client: client(1), job: JobId(0), again: true });
+    broker.take(ms(1), want(attempt(1, 1)));
+    assert_eq!(broker.standing().waiting, 1);
+    assert_eq!(broker.decide(ms(1)), [Effect::Grant(client(1), attempt(1, 1))]);
+    broker.step(ms(2), want(attempt(2, 1)));
+    broker.step(ms(2), want(attempt(0, 2)));
+    assert!(broker.step(ms(3), ended(attempt(1, 1))).contains(&Effect::Grant(client(1), attempt(0, 2))));
 }
 
 #[test]
