@@ -1,7 +1,7 @@
 //! All that the policy was given and said, a line a step, so that it can be asked again.
 //!
 //! ```text
-//! {"sandtest-record":3,"settings":…,"jobs":[…],"names":[…]}
+//! {"sandtest-record":4,"settings":…,"jobs":[…],"names":[…]}
 //! {"now":…,"input":…,"effects":[…]}        one a step
 //! ```
 
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::AttemptId;
 use crate::model::governor::Decision;
 use crate::model::text::harmless;
-use crate::policy::scheduler::{Effect, Input, JobSpec, Scheduler, Settings};
+use crate::policy::scheduler::{Effect, Heard, Input, JobSpec, Scheduler, Settings};
 
 /// Written first; a record of another version is not read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -223,6 +223,8 @@ fn check_step(input: &Input, now: Duration, last: Duration, jobs: usize) -> Resu
     let is_ours = |id: &AttemptId| (id.job.0 as usize) < jobs && (id.number as usize) < MOST;
     let ids: Vec<AttemptId> = match input {
         Input::Started(id) | Input::Removed(id) | Input::Active(id, _) | Input::Diagnosed(id) => vec![*id],
+        Input::Exited(id) => vec![*id],
+        Input::Heard(Heard::Grant(id) | Heard::Freeze(id) | Heard::Thaw(id) | Heard::Evict(id)) => vec![*id],
         Input::Ended(end) => vec![end.id],
         Input::Sense(reading) => reading.jobs.iter().map(|job| job.id).collect(),
         _ => Vec::new(),
@@ -279,7 +281,7 @@ mod tests {
         for (text, wanted) in [
             (String::new(), "empty"),
             ("hello\n".into(), "--record"),
-            (whole.replacen("record\":3", "record\":2", 1), "version 2"),
+            (whole.replacen("record\":4", "record\":3", 1), "version 3"),
             (whole.replacen("\"parallel\":1", "\"parallel\":0", 1), "0 jobs at once"),
             (whole.replacen("\"begin\"", "{\"started\":{\"job\":9,\"number\":1}}", 1), "no attempt 9-1"),
             (whole.replacen("\"secs\":0", "\"secs\":99999999999", 3), "years"),

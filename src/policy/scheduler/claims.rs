@@ -54,20 +54,16 @@ impl Claims {
         }
     }
 
-    /// Whether nobody can take anything.
-    pub fn are_exhausted(&self) -> bool {
-        self.slots.is_empty() || self.weight_left == 0
+    /// How many there are, the taken ones too, and of each group.
+    pub fn limits(&self) -> (u32, Vec<u32>) {
+        let count = |places: &Places| u32::try_from(places.count).unwrap_or(u32::MAX);
+        (self.most, self.groups.iter().map(count).collect())
     }
 
     /// Whether a job of these groups could ever start: of each there is a place that may come free.
     pub fn are_to_be_had(&self, groups: &[u32]) -> bool {
         let lost = |group: &u32| self.groups.get(*group as usize).is_some_and(|places| places.count == 0);
         self.most > 0 && !groups.iter().any(lost)
-    }
-
-    /// So many of the lightest could start.
-    pub fn free(&self) -> usize {
-        self.slots.len().min(self.weight_left as usize)
     }
 
     /// What a job with this weight and these groups has to wait for.
@@ -148,11 +144,11 @@ mod tests {
         let three = claims.take(3, &[]).unwrap();
         assert_eq!(claims.lack(2, &[]), Some(Lack::Slots));
         let one = claims.take(1, &[]).unwrap();
-        assert!(claims.are_exhausted());
+        assert_eq!(claims.lack(1, &[]), Some(Lack::Slots));
         claims.give_back(three, false);
         claims.give_back(one, false);
         assert!(claims.take(100, &[]).is_some());
-        assert!(claims.are_exhausted());
+        assert_eq!(claims.lack(1, &[]), Some(Lack::Slots));
     }
 
     #[test]
@@ -164,6 +160,7 @@ mod tests {
         assert!(!claims.are_to_be_had(&[0]), "the only place of the group is lost");
         assert!(claims.are_to_be_had(&[]));
         assert!(claims.take(2, &[]).is_some(), "what is left is all there is");
-        assert!(claims.are_exhausted());
+        assert_eq!(claims.lack(1, &[]), Some(Lack::Slots));
+        assert_eq!(claims.limits(), (1, vec![0]));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::messages::{Effect, End, Next};
+use super::permits::Said;
 use super::queue::{self, Waiting};
 use super::retry::{self, Settling};
 use super::stops::SIGTERM;
@@ -27,6 +28,10 @@ impl Scheduler {
         let ended = running.ended_by_us();
         // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
         self.claims.give_back(running.claim, end.evidence.unkillable);
+        if end.evidence.unkillable {
+            let (parallel, groups) = self.claims.limits();
+            self.tell(Said::Limits(parallel, groups));
+        }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
         let mut hopeless = false;
         if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
@@ -39,10 +44,11 @@ impl Scheduler {
                 (false, false) => Outcome::Pids,
             };
         }
-        self.tell_governor(now, &judgement, end);
         // What was there before it filled the budget, and would again.
         let next =
             if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
+        let again = !self.closed && !matches!(next, Next::Done(_));
+        self.tell(Said::Ended { id: end.id, ending: ending(&judgement, end), again });
         self.count(now, running.waiting, &judgement, next);
         match self.settings.max_fail.reached(self.tally.failed) {
             // Only once: what is ended by it fails, too.
@@ -56,7 +62,7 @@ impl Scheduler {
     /// What a judgement means for the job.
     fn next(&self, waiting: Waiting, judgement: &Judgement, end: &End) -> Next {
         // The governor makes room in the end: alone, nobody evicts it. Without one, patience is all there is.
-        let most = if self.governor.is_some() { u32::MAX } else { MAX_EVICTIONS };
+        let most = if self.permits.is_some() { u32::MAX } else { MAX_EVICTIONS };
         let spec = &self.jobs[end.id.job.0 as usize];
         let passed = judgement.outcome == Outcome::Exited && end.exit == Some(Exit::Code(0));
         let leaked = passed && spec.leak == LeakPolicy::Fail && end.evidence.left_something();
@@ -126,23 +132,22 @@ impl Scheduler {
             .extend(failed.into_iter().map(|id| Effect::GivenUp(AttemptId { number: id.number - 1, ..id })));
     }
 
-    fn tell_governor(&mut self, now: Duration, judgement: &Judgement, end: &End) {
-        let Some(governor) = &mut self.governor else { return };
-        let peak = end.evidence.memory_peak;
-        let ending = match (judgement.outcome, &judgement.cause) {
-            (Outcome::Exited, Cause::Own) => Ending::Finished { peak },
-            (Outcome::Evicted, Cause::Budget) => Ending::Evicted { peak },
-            _ => Ending::Otherwise,
-        };
-        governor.ended(now, end.id, ending);
-    }
-
     /// A retry need not wait for its last attempt's groups any more.
     pub(super) fn removed(&mut self, id: AttemptId) {
         let is_next = |waiting: &&mut Waiting| waiting.id == AttemptId { number: id.number + 1, ..id };
         if let Some(settling) = self.queue.iter_mut().find(is_next).and_then(|next| next.settling.as_mut()) {
             settling.removed = true;
         }
+    }
+}
+
+/// What an end teaches.
+fn ending(judgement: &Judgement, end: &End) -> Ending {
+    let peak = end.evidence.memory_peak;
+    match (judgement.outcome, &judgement.cause) {
+        (Outcome::Exited, Cause::Own) => Ending::Finished { peak },
+        (Outcome::Evicted, Cause::Budget) => Ending::Evicted { peak },
+        _ => Ending::Otherwise,
     }
 }
 

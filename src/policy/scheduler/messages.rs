@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Activity;
+use super::permits::Heard;
 use crate::model::event::SpawnError;
 use crate::model::governor::Decision;
 use crate::model::reading::Reading;
@@ -119,6 +120,8 @@ pub enum Input {
     Tick,
     /// `next_look` has come, and this was seen.
     Sense(Box<Reading>),
+    /// Another one has decided this, some time after it was asked.
+    Heard(Heard),
 }
 
 /// How an attempt ended.

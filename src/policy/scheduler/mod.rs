@@ -17,15 +17,18 @@
 //! - [`queue`]: those that wait
 //! - [`claims`]: slots, weights and groups
 //! - [`retry`]: whether a failure is tried again, and when
+//! - [`permits`], [`orders`]: who is asked which of the waiting start, and what is done about what it says
 //!
-//! With a governor, which of the waiting start, and what is frozen or evicted, is its say ([`super::governor`]);
-//! time stands still for what is frozen. Without one, a job that was ended for a reason not its own runs alone
-//! next time.
+//! With a governor, which of the waiting start, and what is frozen or evicted, is its say: it is asked through a broker
+//! ([`super::broker`]), the run's own or one for many runs. Time stands still for what is frozen. Without a governor, a
+//! job that was ended for a reason not its own runs alone next time.
 
 mod attempt;
 mod claims;
 mod ends;
 mod messages;
+mod orders;
+mod permits;
 mod queue;
 mod retry;
 mod starts;
@@ -36,16 +39,15 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::governor::{Act, Governor, JobFacts};
 use super::tuning::SUSPENDED;
-use super::verdict::Ended;
 use crate::model::governor::Governed;
-use crate::model::reading::Reading;
 use crate::model::{AttemptId, JobId};
 pub use attempt::Activity;
 use attempt::{Clocks, Phase, Running};
 use claims::Claims;
 pub use messages::{Effect, End, Input, JobSpec, Next, Settings, Tally};
+pub use permits::Heard;
+use permits::{Lone, Permits, Said};
 use queue::Waiting;
 use stops::RunClock;
 
@@ -54,12 +56,15 @@ use stops::RunClock;
 pub struct Scheduler {
     settings: Settings,
     jobs: Vec<JobSpec>,
-    governor: Option<Governor>,
+    /// `None`: `--governor off`.
+    permits: Option<Box<dyn Permits>>,
     queue: VecDeque<Waiting>,
     running: Vec<Running>,
     /// Prepared and not yet started.
     prepared: BTreeSet<AttemptId>,
     claims: Claims,
+    /// Whether all that wait were asked for, but for those that had an attempt: these are looked at in each step.
+    asked: bool,
     run_clock: RunClock,
     /// No new starts: too many failures, the run's time is up, or an interrupt.
     closed: bool,
@@ -68,20 +73,28 @@ pub struct Scheduler {
     tally: Tally,
     /// Jobs that have started at least once.
     first_starts: u32,
-    /// When the last step was.
+    /// When the last step was, or the one is that is being taken.
     stepped: Duration,
 }
 
 impl Scheduler {
     /// A run of these jobs, in this order.
     pub fn new(settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
-        let facts: Vec<JobFacts> = jobs.iter().map(|job| job.facts).collect();
+        let claims = Claims::new(settings.parallel, &settings.groups);
+        let (parallel, groups) = claims.limits();
+        let lone = settings.governor.map(|law| Box::new(Lone::new(law, parallel, groups)) as Box<dyn Permits>);
+        Scheduler::with(lone, settings, jobs)
+    }
+
+    /// A run that asks these permits.
+    fn with(permits: Option<Box<dyn Permits>>, settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
         Scheduler {
             queue: (0..jobs.len() as u32).map(|job| Waiting::first(JobId(job))).collect(),
-            governor: settings.governor.map(|settings| Governor::new(settings, &facts)),
+            permits,
             running: Vec::new(),
             prepared: BTreeSet::new(),
             claims: Claims::new(settings.parallel, &settings.groups),
+            asked: false,
             run_clock: RunClock::of(settings.run_timeout),
             closed: false,
             interrupted: false,
@@ -104,18 +117,19 @@ impl Scheduler {
         let of_running = self.running.iter().filter_map(Running::next_deadline);
         let settling = queue::begun(&self.queue).filter_map(|waiting| waiting.settling);
         let of_retries = settling.filter(|_| !self.closed).filter_map(|settling| settling.next(self.stepped));
-        of_running.chain(of_retries).chain(self.run_clock.next()).min()
+        let of_permits = self.permits.as_ref().and_then(|permits| permits.next_deadline());
+        of_running.chain(of_retries).chain(self.run_clock.next()).chain(of_permits).min()
     }
 
     /// When to call `step` with [`Input::Sense`], if the governor wants to look at all.
     pub fn next_look(&self) -> Option<Duration> {
         let settling = !self.closed && queue::begun(&self.queue).any(|waiting| waiting.settling.is_some());
-        self.governor.as_ref()?.next_look(settling)
+        self.permits.as_ref()?.next_look(settling)
     }
 
     /// Whether a look is wanted before an end is told: the ceiling is near, and what has come free counts.
     pub fn wants_a_look(&self) -> bool {
-        self.governor.as_ref().is_some_and(Governor::is_near)
+        self.permits.as_ref().is_some_and(|permits| permits.wants_a_look())
     }
 
     /// Whether it matters how busy the processors are: more than the usual number may run, and someone waits.
@@ -126,7 +140,7 @@ impl Scheduler {
 
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Option<Governed> {
-        Some(self.governor.as_ref()?.summary(now))
+        self.permits.as_ref()?.governed(now)
     }
 
     /// Whether someone asked for the end.
@@ -149,14 +163,11 @@ impl Scheduler {
             Input::Diagnosed(id) => self.diagnosed(now, id, &mut effects),
             Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
             Input::KillAll => self.kill_all(&mut effects),
-            Input::Sense(reading) => self.govern(now, &reading, &mut effects),
+            Input::Sense(reading) => self.sense(now, reading, &mut effects),
+            Input::Heard(heard) => self.hear(now, heard, &mut effects),
         }
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
-        self.prepare(now, &mut effects);
-        if let Some(governor) = &mut self.governor {
-            effects.extend(governor.decisions(now).into_iter().map(Effect::Decided));
-        }
         // After the starts: what begins now need not wait for the report of what has ended.
         effects.extend(judged);
         if self.running.is_empty() && !self.can_go_on() && !self.finished {
@@ -175,9 +186,7 @@ impl Scheduler {
     }
 
     fn started(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
-        if let Some(governor) = &mut self.governor {
-            governor.born(id);
-        }
+        self.tell(Said::Born(id));
         let spec = &self.jobs[id.job.0 as usize];
         let Some(running) = self.running.iter_mut().find(|running| running.waiting.id == id) else { return };
         match running.phase {
@@ -201,42 +210,8 @@ impl Scheduler {
         if let Phase::Starting { .. } | Phase::Running { .. } = running.phase {
             running.phase = Phase::Exited;
             // To freeze or evict what goes anyway would make another end of it.
-            if let Some(governor) = &mut self.governor {
-                governor.stopping(now, id);
-            }
+            self.tell(Said::Stopping(id));
         }
-    }
-
-    /// Lets the governor look, and does what it decides about those that run.
-    fn govern(&mut self, now: Duration, reading: &Reading, effects: &mut Vec<Effect>) {
-        let Some(governor) = &mut self.governor else { return };
-        governor.sense(now, reading);
-        for act in governor.act(now) {
-            match act {
-                Act::Freeze(id) => {
-                    if let Some(running) = self.find(id) {
-                        running.frozen_at = Some(now);
-                    }
-                    effects.push(Effect::Freeze(id));
-                }
-                Act::Thaw(id) => self.thaw(now, id, effects),
-                Act::Evict(id) => {
-                    if let Some(running) = self.find(id) {
-                        running.phase = Phase::Killed { why: Ended::Evicted };
-                    }
-                    effects.push(Effect::Kill(id));
-                }
-                Act::Cap(bytes) => effects.push(Effect::Cap(bytes)),
-            }
-        }
-    }
-
-    /// What was frozen has its time given back.
-    fn thaw(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
-        let Some(running) = self.find(id) else { return };
-        let Some(since) = running.frozen_at.take() else { return };
-        running.put_off(now.saturating_sub(since));
-        effects.push(Effect::Thaw(id));
     }
 
     /// A gap in which nobody called although it was time to: the machine was suspended, or sandtest stopped. Nobody's
@@ -253,9 +228,8 @@ impl Scheduler {
                 settling.put_off(gap);
             }
             self.run_clock.put_off(gap);
-            if let Some(governor) = &mut self.governor {
-                governor.forgive(gap);
-            }
+            self.stepped = now;
+            self.tell(Said::Gap(gap));
         }
         self.stepped = now;
     }

@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     pub seniority: Option<u32>,
     /// What it still waits for, as a retry.
     pub settling: Option<Settling>,
+    /// Whether it was asked for, and stands in line for its permit.
+    pub wanted: bool,
 }
 
 impl Waiting {
@@ -31,12 +33,13 @@ impl Waiting {
             from_outside: 0,
             seniority: None,
             settling: None,
+            wanted: false,
         }
     }
 
     /// The same job's next attempt.
     pub fn again(self) -> Waiting {
-        Waiting { id: AttemptId { number: self.id.number + 1, ..self.id }, settling: None, ..self }
+        Waiting { id: AttemptId { number: self.id.number + 1, ..self.id }, settling: None, wanted: false, ..self }
     }
 
     /// Whether, without a governor, it runs alone: nobody else's memory is in its way then.

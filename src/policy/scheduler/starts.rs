@@ -1,63 +1,74 @@
 //! Who starts now.
 
+use std::mem;
 use std::time::Duration;
 
-use super::Scheduler;
 use super::attempt::{Clocks, Phase, Running};
 use super::claims::Lack;
 use super::messages::Effect;
+use super::permits::{Heard, Said};
 use super::retry::Settling;
+use super::{JobSpec, Scheduler};
 use crate::model::retry::Unsettled;
 use crate::model::{Attempt, AttemptId};
-use crate::policy::governor::{Answer, Governor};
-use crate::policy::tuning::{CANDIDATES, GROUPS_AHEAD, START_PATIENCE};
+use crate::policy::broker::Request;
+use crate::policy::governor::Ending;
+use crate::policy::tuning::{GROUPS_AHEAD, START_PATIENCE};
 
 impl Scheduler {
     pub(super) fn start(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        match self.governor.take() {
-            Some(mut governor) => {
-                self.start_governed(now, &mut governor, effects);
-                self.governor = Some(governor);
-            }
-            None => self.start_in_order(now, effects),
+        let heard = self.ask(now);
+        if self.permits.is_none() {
+            self.start_in_order(now, effects);
         }
+        let (reports, orders): (Vec<Heard>, Vec<Heard>) =
+            heard.into_iter().partition(|heard| matches!(heard, Heard::Decided(_)));
+        orders.into_iter().for_each(|order| self.hear(now, order, effects));
+        self.prepare(now, effects);
+        // What starts now need not wait for its report.
+        reports.into_iter().for_each(|report| self.hear(now, report, effects));
     }
 
-    /// Whoever the governor lets, the first in the queue asked first.
-    fn start_governed(&mut self, now: Duration, governor: &mut Governor, effects: &mut Vec<Effect>) {
-        if self.closed || self.queue.is_empty() || self.claims.are_exhausted() {
-            return governor.held(None, 0);
-        }
-        let calm = governor.is_calm();
-        let (mut admission, mut held) = (governor.admission(), None);
-        let (mut at, mut asked, mut wait) = (0, 0, 0);
-        while at < self.queue.len() && asked < CANDIDATES {
-            match self.lack(now, at, calm) {
-                Some(Lack::Slots) => break,
-                Some(Lack::Group) => {
-                    (at, wait) = (at + 1, wait + 1);
-                    continue;
-                }
-                None => {}
+    /// Asks for those that have nothing to wait for but their turn, and says what became of the others.
+    fn ask(&mut self, now: Duration) -> Vec<Heard> {
+        let goes_on = self.can_go_on();
+        let Some(permits) = &mut self.permits else { return Vec::new() };
+        let (calm, all) = (permits.is_calm(), !goes_on || !mem::replace(&mut self.asked, true));
+        for waiting in self.queue.iter_mut().take_while(|waiting| all || waiting.seniority.is_some()) {
+            let wants = goes_on && waiting.is_ready(now, calm);
+            if wants == mem::replace(&mut waiting.wanted, wants) {
+                continue;
             }
-            asked += 1;
-            let next = self.queue[at].id;
-            match governor.ask(&mut admission, now, next.job) {
-                Answer::Start => {
-                    governor.started(now, next);
-                    self.launch(now, at, calm, effects);
-                }
-                Answer::Wait(hold) => {
-                    held = held.or(Some(hold));
-                    at += 1;
-                }
-                Answer::Stop(hold) => {
-                    held = held.or(Some(hold));
-                    break;
-                }
-            }
+            let job = waiting.id.job;
+            permits.tell(now, match wants {
+                true => Said::Want(self.jobs[job.0 as usize].request(waiting.id)),
+                // A retry that was ready, and is not any more: the machine is not calm.
+                false => Said::Withdraw { job, again: goes_on },
+            });
         }
-        governor.held(held, (self.queue.len() - wait).min(self.claims.free()));
+        permits.decide(now);
+        permits.hear()
+    }
+
+    /// An attempt may start. That it may has perhaps crossed what was said meanwhile: then it is given back.
+    pub(super) fn granted(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        let calm = self.permits.as_ref().is_none_or(|permits| permits.is_calm());
+        let at = self.queue.iter().position(|waiting| waiting.id == id);
+        if let Some(at) = at.filter(|at| self.queue[*at].wanted && !self.closed)
+            && self.lack(now, at, calm).is_none()
+        {
+            return self.launch(now, at, calm, effects);
+        }
+        if self.find(id).is_some() {
+            return;
+        }
+        if let Some(at) = at {
+            // It is asked for again in the next step, if it still wants to.
+            self.queue[at].wanted = false;
+            self.asked = false;
+        }
+        let again = at.is_some() && !self.closed;
+        self.tell(Said::Ended { id, ending: Ending::Otherwise, again });
     }
 
     fn start_in_order(&mut self, now: Duration, effects: &mut Vec<Effect>) {
@@ -119,7 +130,7 @@ impl Scheduler {
     }
 
     /// Lets those that start soon have their groups made.
-    pub(super) fn prepare(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+    fn prepare(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         if self.closed {
             return;
         }
@@ -129,6 +140,20 @@ impl Scheduler {
             if self.prepared.insert(id) {
                 effects.push(Effect::Prepare(id));
             }
+        }
+    }
+}
+
+impl JobSpec {
+    /// Of an attempt of this job.
+    fn request(&self, id: AttemptId) -> Request {
+        Request {
+            id,
+            kin: u64::from(self.facts.group),
+            memory: self.facts.memory,
+            restartable: self.facts.restartable,
+            weight: self.weight,
+            groups: self.groups.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::attempt::{Activity, Due, Phase};
 use super::messages::Effect;
+use super::permits::Said;
 use crate::model::AttemptId;
 use crate::policy::tuning::{DIAGNOSIS_PATIENCE, GLANCE_BEFORE};
 use crate::policy::verdict::Ended;
@@ -64,9 +65,7 @@ impl Scheduler {
         let until = now + DIAGNOSIS_PATIENCE + self.jobs[id.job.0 as usize].on_timeout;
         running.phase = Phase::Diagnosing { why, until };
         effects.push(Effect::Diagnose(id));
-        if let Some(governor) = &mut self.governor {
-            governor.stopping(now, id);
-        }
+        self.tell(Said::Stopping(id));
     }
 
     pub(super) fn diagnosed(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
@@ -83,19 +82,16 @@ impl Scheduler {
         let kill_at = now + self.jobs[id.job.0 as usize].grace;
         running.phase = Phase::Stopping { why, signal, kill_at };
         effects.push(Effect::Signal(id, signal));
-        if let Some(governor) = &mut self.governor {
-            governor.stopping(now, id);
-        }
+        self.tell(Said::Stopping(id));
     }
 
     /// And the one way in which it is made to.
     fn kill(&mut self, at: usize, why: Ended, effects: &mut Vec<Effect>) {
         let running = &mut self.running[at];
+        let id = running.waiting.id;
         running.phase = Phase::Killed { why };
-        effects.push(Effect::Kill(running.waiting.id));
-        if let Some(governor) = &mut self.governor {
-            governor.ending(running.waiting.id);
-        }
+        effects.push(Effect::Kill(id));
+        self.tell(Said::Ending(id));
     }
 
     pub(super) fn interrupt(&mut self, now: Duration, signal: i32, effects: &mut Vec<Effect>) {

@@ -1,0 +1,68 @@
+//! What was decided elsewhere is done: who starts, stands still, goes on, gives way.
+//!
+//! ```text
+//! grant  ──▶ wanted, and there is a place for it?    ── yes ──▶ start    ── no ──▶ given back
+//! freeze ──▶ runs, and nobody has told it to end?    ── yes ──▶ its clocks stand still
+//! evict  ──▶ the same                                ── yes ──▶ killed; it runs again
+//! ```
+//!
+//! What was told to end is nobody else's any more: that was said, and the order has crossed it.
+
+use std::time::Duration;
+
+use super::Scheduler;
+use super::attempt::{Phase, Running};
+use super::messages::Effect;
+use super::permits::{Heard, Said};
+use crate::model::AttemptId;
+use crate::model::reading::Reading;
+use crate::policy::verdict::Ended;
+
+impl Scheduler {
+    /// Whoever decides is told what the sensors say, and what it orders is done before any clock is looked at.
+    pub(super) fn sense(&mut self, now: Duration, reading: Box<Reading>, effects: &mut Vec<Effect>) {
+        self.tell(Said::Sensed(reading));
+        let heard = self.permits.as_mut().map(|permits| permits.hear()).unwrap_or_default();
+        heard.into_iter().for_each(|heard| self.hear(now, heard, effects));
+    }
+
+    pub(super) fn tell(&mut self, said: Said) {
+        if let Some(permits) = &mut self.permits {
+            permits.tell(self.stepped, said);
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Duration, heard: Heard, effects: &mut Vec<Effect>) {
+        match heard {
+            Heard::Grant(id) => self.granted(now, id, effects),
+            Heard::Freeze(id) => {
+                if let Some(running) = self.find_at_large(id) {
+                    running.frozen_at.get_or_insert(now);
+                    effects.push(Effect::Freeze(id));
+                }
+            }
+            Heard::Thaw(id) => self.thaw(now, id, effects),
+            Heard::Evict(id) => {
+                if let Some(running) = self.find_at_large(id) {
+                    running.phase = Phase::Killed { why: Ended::Evicted };
+                    effects.push(Effect::Kill(id));
+                }
+            }
+            Heard::Cap(bytes) => effects.push(Effect::Cap(bytes)),
+            Heard::Decided(decision) => effects.push(Effect::Decided(decision)),
+        }
+    }
+
+    /// What was frozen has its time given back.
+    pub(super) fn thaw(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        let Some(running) = self.find(id) else { return };
+        let Some(since) = running.frozen_at.take() else { return };
+        running.put_off(now.saturating_sub(since));
+        effects.push(Effect::Thaw(id));
+    }
+
+    /// One that nobody has told to end.
+    fn find_at_large(&mut self, id: AttemptId) -> Option<&mut Running> {
+        self.find(id).filter(|running| matches!(running.phase, Phase::Starting { .. } | Phase::Running { .. }))
+    }
+}
