@@ -16,6 +16,9 @@
 //! is the business of the one who writes the lines; here all are told as soon as they are ready, the first in the queue
 //! first. That a frozen attempt stands still is said by the shell, which has seen it.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Debug;
 use std::mem;
 use std::time::Duration;

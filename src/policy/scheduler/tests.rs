@@ -543,6 +543,27 @@ fn a_retry_waits_until_nobody_is_kept_waiting() {
 }
 
 #[test]
+fn a_retry_that_was_ready_waits_again_while_somebody_is_kept_waiting() {
+    let mut specs: Vec<JobSpec> = jobs(None, 2).into_iter().map(retrying(1)).collect();
+    specs[0].retry.delay = Duration::ZERO;
+    let mut run = Scheduler::new(Settings { settle_timeout: 60 * SECOND, ..governed(1) }, specs);
+    let stalled = |seconds: u64, stalled: u64| {
+        let total = Duration::from_secs(stalled);
+        let system = Some(Stall { memory_some: total, memory_full: total, ..Stall::default() });
+        let stalls = Stalls { system, ..Stalls::default() };
+        (Duration::from_secs(seconds), Input::Sense(Box::new(Reading { stalls, ..Reading::default() })))
+    };
+    let mut starts_of = |(now, input)| starts(&run.step(now, input));
+    assert_eq!(starts_of(stalled(0, 0)), [(attempt(0, 1), 0)]);
+    assert_eq!(starts_of((SECOND, ended(attempt(0, 1), Exit::Code(1)))), [(attempt(1, 1), 0)]);
+    assert_eq!(starts_of((SECOND, Input::Removed(attempt(0, 1)))), [], "it waits for its turn only");
+    starts_of(stalled(2, 0));
+    starts_of(stalled(4, 2));
+    assert_eq!(starts_of((4 * SECOND, ended(attempt(1, 1), Exit::Code(0)))), [], "now for memory, too");
+    assert_eq!(starts_of(stalled(6, 2)), [(attempt(0, 2), 0)]);
+}
+
+#[test]
 fn a_retry_that_only_waits_for_its_turn_wakes_nobody_and_stops_no_clock() {
     let mut specs: Vec<JobSpec> = jobs(Some(60 * SECOND), 2).into_iter().map(retrying(1)).collect();
     specs[0].retry.delay = Duration::ZERO;
