@@ -7,7 +7,7 @@
 //!          └──── want ◀── resting ◀── ended, and runs again
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::messages::{Priority, Request, Share, Wait, Who, Why};
@@ -25,9 +25,10 @@ pub(super) struct Client {
     pub account: Account,
     /// By the client's own number.
     pub jobs: BTreeMap<JobId, Known>,
-    pub queue: BTreeSet<Place>,
+    /// In the order of their places. Those that come are the last mostly, and those that go among the first.
+    pub queue: VecDeque<InLine>,
     /// Those that run, riding ones too: a look concerns them, and not the thousands that wait.
-    running: BTreeSet<JobId>,
+    running: BTreeMap<JobId, Held>,
     /// How many these are.
     pub permits: u32,
     /// Weight of those.
@@ -70,8 +71,16 @@ pub(super) struct Known {
     pub phase: Phase,
     /// Rank of its first start among all.
     pub seniority: Option<u32>,
+}
+
+/// Of one that runs, what is looked at in each look.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// The governor's number of it.
+    number: JobId,
     /// Bytes that count for it in [`Client::memory`].
-    pub memory: f64,
+    memory: f64,
+    riding: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +89,18 @@ pub(super) enum Phase {
     Running,
     Riding,
     Resting,
+}
+
+/// What is looked at of a request each time that it may be its turn: dozens of times in a step, and mostly in vain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InLine {
+    place: Place,
+    /// The governor's number of its job.
+    pub number: JobId,
+    pub attempt: u32,
+    pub weight: u32,
+    /// Whether it needs any group.
+    grouped: bool,
 }
 
 /// What a request has to wait for, whatever the memory.
@@ -98,8 +119,8 @@ impl Client {
             who,
             account,
             jobs: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            running: BTreeSet::new(),
+            queue: VecDeque::new(),
+            running: BTreeMap::new(),
             permits: 0,
             weight: 0,
             memory: 0.0,
@@ -132,18 +153,19 @@ impl Client {
         self.lost_since.is_none() && self.overdue.is_empty() && !self.queue.is_empty()
     }
 
-    pub fn lack(&self, job: &Known) -> Option<Lack> {
+    pub fn lack(&self, request: &InLine) -> Option<Lack> {
         let is_taken = |group: &u32| {
             let at = *group as usize;
             let most = self.who.groups.get(at).copied().unwrap_or(u32::MAX);
             self.groups.get(at).is_some_and(|taken| *taken >= most)
         };
-        if job.groups.iter().any(is_taken) {
+        let (_, _, job) = request.place;
+        if request.grouped && self.jobs.get(&job).is_some_and(|known| known.groups.iter().any(is_taken)) {
             return Some(Lack::Group);
         }
         // One that weighs more than may run at once runs alone.
         let most = self.who.parallel.max(1);
-        let weight = job.weight.clamp(1, most);
+        let weight = request.weight.clamp(1, most);
         (self.weight.saturating_add(weight) > most).then_some(Lack::Places)
     }
 
@@ -157,13 +179,13 @@ impl Client {
         let most = self.who.parallel.max(1);
         let Some(known) = self.jobs.get_mut(&job) else { return };
         if let Phase::Waiting(place) = known.phase {
-            self.queue.remove(&place);
+            remove(&mut self.queue, place);
         }
         // What is given back later is what was taken, whatever becomes of the limit meanwhile.
         known.weight = known.weight.clamp(1, most);
         known.phase = if riding { Phase::Riding } else { Phase::Running };
         self.weight = self.weight.saturating_add(known.weight);
-        self.running.insert(job);
+        self.running.insert(job, Held { number: known.number, memory: 0.0, riding });
         self.permits += 1;
         self.hungry_since = None;
         if !riding {
@@ -186,14 +208,13 @@ impl Client {
         };
         known.phase = Phase::Resting;
         self.weight = self.weight.saturating_sub(known.weight);
-        self.running.remove(&job);
+        let memory = self.running.remove(&job).map_or(0.0, |held| held.memory);
         self.permits = self.permits.saturating_sub(1);
         self.hungry_since = (self.permits == 0).then_some(now);
         if running {
             self.load = self.load.saturating_sub(known.weight);
         }
-        self.memory = (self.memory - known.memory).max(0.0);
-        known.memory = 0.0;
+        self.memory = (self.memory - memory).max(0.0);
         for group in &known.groups {
             if let Some(taken) = self.groups.get_mut(*group as usize) {
                 *taken = taken.saturating_sub(1);
@@ -209,6 +230,9 @@ impl Client {
             known.phase = Phase::Running;
             self.load = self.load.saturating_add(known.weight);
         }
+        if let Some(held) = self.running.get_mut(&job) {
+            held.riding = false;
+        }
     }
 
     /// A job's request stands in line. `arrival`: larger for each.
@@ -216,7 +240,10 @@ impl Client {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         let place = (known.seniority.unwrap_or(u32::MAX), arrival, job);
         known.phase = Phase::Waiting(place);
-        self.queue.insert(place);
+        let Known { number, attempt, weight, .. } = *known;
+        let grouped = !known.groups.is_empty();
+        let at = self.queue.partition_point(|other| other.place < place);
+        self.queue.insert(at, InLine { place, number, attempt, weight, grouped });
         self.waiting_since.get_or_insert(now);
         if self.permits == 0 {
             self.hungry_since.get_or_insert(now);
@@ -226,7 +253,7 @@ impl Client {
     /// It has left the line without a grant.
     pub fn leave(&mut self, job: JobId) {
         if let Some(Phase::Waiting(place)) = self.jobs.get(&job).map(|known| known.phase) {
-            self.queue.remove(&place);
+            remove(&mut self.queue, place);
         }
         if self.queue.is_empty() {
             self.waiting_since = None;
@@ -243,19 +270,43 @@ impl Client {
 
     /// Those that run, riding ones too.
     pub fn running(&self) -> impl Iterator<Item = (JobId, &Known)> {
-        self.running.iter().filter_map(|job| Some((*job, self.jobs.get(job)?)))
+        self.running.keys().filter_map(|job| Some((*job, self.jobs.get(job)?)))
     }
 
-    /// What those come to that run and don't ride, `of` being what one does.
-    pub fn expect(&mut self, of: impl Fn(JobId) -> f64) {
-        self.memory = 0.0;
-        for job in &self.running {
-            let Some(known) = self.jobs.get_mut(job).filter(|known| known.phase == Phase::Running) else {
-                continue;
-            };
-            known.memory = of(known.number);
-            self.memory += known.memory;
+    /// The governor's number of a job.
+    pub fn number(&self, job: JobId) -> Option<JobId> {
+        let held = self.running.get(&job).map(|held| held.number);
+        held.or_else(|| self.jobs.get(&job).map(|known| known.number))
+    }
+
+    /// What one that runs is expected to come to.
+    pub fn expect(&mut self, job: JobId, memory: f64) {
+        if let Some(held) = self.running.get_mut(&job) {
+            self.memory += memory - held.memory;
+            held.memory = memory;
         }
+    }
+
+    /// The same of all that don't ride; `of` says it by the governor's number.
+    pub fn expect_all(&mut self, of: impl Fn(JobId) -> f64) {
+        self.memory = 0.0;
+        for held in self.running.values_mut().filter(|held| !held.riding) {
+            held.memory = of(held.number);
+            self.memory += held.memory;
+        }
+    }
+}
+
+impl InLine {
+    /// Which attempt it is for.
+    pub fn id(&self) -> AttemptId {
+        AttemptId { job: self.place.2, number: self.attempt }
+    }
+}
+
+fn remove(queue: &mut VecDeque<InLine>, place: Place) {
+    if let Ok(at) = queue.binary_search_by(|request| request.place.cmp(&place)) {
+        queue.remove(at);
     }
 }
 
@@ -269,7 +320,6 @@ impl Known {
             kin,
             phase: Phase::Resting,
             seniority: None,
-            memory: 0.0,
         }
     }
 }

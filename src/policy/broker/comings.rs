@@ -191,7 +191,7 @@ impl Broker {
         let Some(of) = self.clients.get_mut(&client) else { return };
         of.lost_since.get_or_insert(now);
         // It asks again when it is back; until then its place is not kept.
-        let waiting: Vec<JobId> = of.queue.iter().map(|(_, _, job)| *job).collect();
+        let waiting: Vec<JobId> = of.queue.iter().map(|request| request.id().job).collect();
         for job in waiting {
             of.rest(job);
         }
@@ -255,6 +255,7 @@ impl User {
             memory: 0.0,
             load: 0,
             waiting_since: None,
+            waits: false,
             known: false,
         }
     }

@@ -94,6 +94,8 @@ struct User {
     load: u32,
     /// Since when it waits, or since its last grant, or since the last of its jobs ended.
     waiting_since: Option<Duration>,
+    /// Whether a run of it waits.
+    waits: bool,
     /// Whether it was ever said what it may have.
     known: bool,
 }
@@ -285,7 +287,8 @@ impl Broker {
         jobs: &[(ClientId, JobReading)],
         effects: &mut Vec<Effect>,
     ) {
-        machine.jobs = jobs.iter().filter_map(|(client, seen)| self.translate(*client, seen)).collect();
+        machine.jobs = Vec::with_capacity(jobs.len());
+        machine.jobs.extend(jobs.iter().filter_map(|(client, seen)| self.translate(*client, seen)));
         self.looked = true;
         self.governor.sense(now, &machine);
         for act in self.governor.act(now) {
@@ -297,8 +300,8 @@ impl Broker {
 
     /// The same in the governor's numbers.
     fn translate(&self, client: ClientId, seen: &JobReading) -> Option<JobReading> {
-        let known = self.clients.get(&client)?.jobs.get(&seen.id.job)?;
-        Some(JobReading { id: AttemptId { job: known.number, ..seen.id }, ..*seen })
+        let job = self.clients.get(&client)?.number(seen.id.job)?;
+        Some(JobReading { id: AttemptId { job, ..seen.id }, ..*seen })
     }
 
     fn perform(&mut self, now: Duration, act: Act, effects: &mut Vec<Effect>) {

@@ -12,13 +12,13 @@
 //! With one client all of this is the law alone: its requests are asked about in their order.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Broker;
-use super::client::{Lack, Phase};
+use super::client::{Client, InLine, Lack, Phase};
 use super::messages::{ClientId, Effect, UserId, Why};
-use crate::model::{AttemptId, JobId};
+use super::{Broker, User};
+use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::governor::{Admission, Answer, Hold};
 use crate::policy::tuning::{CANDIDATES, HUNGRY_FOR, OVERTAKEN_FOR};
 
@@ -30,8 +30,8 @@ const ASKED_AT_LEAST: usize = 4;
 struct Turn {
     client: ClientId,
     user: UserId,
-    /// The request that was asked about last.
-    after: Option<super::client::Place>,
+    /// Where its next request stands in its queue.
+    at: usize,
     asked: usize,
     /// Those whose group is taken: they do not wait for the law.
     skipped: usize,
@@ -65,7 +65,7 @@ impl Broker {
                 turn.over = true;
                 continue;
             }
-            let Some(id) = self.candidate(turn) else {
+            let Some((id, number)) = self.candidate(turn) else {
                 turn.over = true;
                 continue;
             };
@@ -74,9 +74,10 @@ impl Broker {
             let (client, user) = (turn.client, turn.user);
             let hungry = self.users.get(&user).is_some_and(|user| user.permits == 0);
             admission.regardless_of_processors(hungry);
-            let came = self.ask(now, client, id, &mut admission, effects);
+            let came = self.ask(now, (client, id), number, &mut admission, effects);
             match came {
-                Came::Started => {}
+                // Those behind it have moved up.
+                Came::Started => line[at].at -= 1,
                 Came::Refused(hold) | Came::UserRefused(hold) => {
                     let first_of_all = held.is_none();
                     held = held.or(Some(hold));
@@ -100,18 +101,15 @@ impl Broker {
         self.governor.held(held, self.held_back(&line));
     }
 
-    /// Asks the law, and starts it if it may.
+    /// Asks the law, which knows its job by this `number`, and starts it if it may.
     fn ask(
         &mut self,
         now: Duration,
-        client: ClientId,
-        id: AttemptId,
+        (client, id): (ClientId, AttemptId),
+        number: JobId,
         admission: &mut Admission,
         effects: &mut Vec<Effect>,
     ) -> Came {
-        let number = self.clients.get(&client).and_then(|of| of.jobs.get(&id.job)).map(|known| known.number);
-        // Whoever is in line is known, and so is what it wants.
-        let Some(number) = number else { return Came::Started };
         match self.governor.ask(admission, now, number) {
             Answer::Start => {
                 self.launch(now, client, id.job, false);
@@ -154,7 +152,7 @@ impl Broker {
     /// One job of a run that is inside of another's job starts at once, in that one's room: if it had to wait for room, the
     /// job would wait for it, and keep its own.
     fn ride(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let inside = |(client, of): (&ClientId, &super::client::Client)| {
+        let inside = |(client, of): (&ClientId, &Client)| {
             let (parent, job) = of.who.inside.filter(|_| of.is_served())?;
             let known = self.clients.get(&parent)?.jobs.get(&job)?;
             let parent_runs = matches!(known.phase, Phase::Running | Phase::Riding);
@@ -164,14 +162,10 @@ impl Broker {
         let clients: Vec<ClientId> = self.clients.iter().filter_map(inside).collect();
         for client in clients {
             let Some(of) = self.clients.get(&client) else { continue };
-            let may = of
-                .queue
-                .iter()
-                .find(|(_, _, job)| of.jobs.get(job).is_some_and(|known| of.lack(known).is_none()));
-            let Some((_, _, job)) = may.copied() else { continue };
-            let Some(number) = of.jobs.get(&job).map(|known| known.attempt) else { continue };
-            self.launch(now, client, job, true);
-            effects.push(Effect::Grant(client, AttemptId { job, number }));
+            let may = of.queue.iter().find(|request| of.lack(request).is_none());
+            let Some(id) = may.map(InLine::id) else { continue };
+            self.launch(now, client, id.job, true);
+            effects.push(Effect::Grant(client, id));
         }
     }
 
@@ -209,37 +203,31 @@ impl Broker {
         users.then_with(of_runs).then(one.cmp(&two))
     }
 
-    /// The next request of this client that lacks nothing but memory.
-    fn candidate(&mut self, turn: &mut Turn) -> Option<AttemptId> {
-        use std::ops::Bound::{Excluded, Unbounded};
+    /// The next request of this client that lacks nothing but memory, and the governor's number of its job.
+    fn candidate(&mut self, turn: &mut Turn) -> Option<(AttemptId, JobId)> {
         let of = self.clients.get(&turn.client)?;
         let user = self.users.get(&turn.user)?;
-        let from = turn.after.map_or(Unbounded, Excluded);
-        let mut capped = false;
-        let mut found = None;
-        for place in of.queue.range((from, Unbounded)) {
-            let known = of.jobs.get(&place.2)?;
-            turn.after = Some(*place);
-            match of.lack(known) {
-                Some(Lack::Places) => break,
+        let request = loop {
+            let request = *of.queue.get(turn.at)?;
+            turn.at += 1;
+            match of.lack(&request) {
+                Some(Lack::Places) => return None,
                 Some(Lack::Group) => turn.skipped += 1,
-                None => {
-                    let memory = || self.governor.reserved_for(known.number).0 as f64;
-                    let over_memory =
-                        user.terms.memory_max.is_some_and(|most| user.memory + memory() > most.0 as f64);
-                    let over_jobs =
-                        user.terms.jobs_max.is_some_and(|most| user.load.saturating_add(known.weight) > most);
-                    // One may always run.
-                    capped = user.load > 0 && (over_memory || over_jobs);
-                    found = (!capped).then_some(AttemptId { job: place.2, number: known.attempt });
-                    break;
-                }
+                None => break request,
             }
+        };
+        let memory = || self.governor.reserved_for(request.number).0 as f64;
+        let over_memory = user.terms.memory_max.is_some_and(|most| user.memory + memory() > most.0 as f64);
+        let over_jobs =
+            user.terms.jobs_max.is_some_and(|most| user.load.saturating_add(request.weight) > most);
+        // One may always run.
+        if user.load > 0 && (over_memory || over_jobs) {
+            if let Some(of) = self.clients.get_mut(&turn.client) {
+                of.why = Some(Why::UserCap);
+            }
+            return None;
         }
-        if capped && let Some(of) = self.clients.get_mut(&turn.client) {
-            of.why = Some(Why::UserCap);
-        }
-        found
+        Some((request.id(), request.number))
     }
 
     /// Makes room for a user of which nothing runs. Who has more than its share, and more than one job, gives way.
@@ -308,51 +296,56 @@ impl Broker {
 
     /// A user waits since its first run did that still waits.
     fn note_who_waits(&mut self) {
-        for of in self.clients.values_mut().filter(|of| of.queue.is_empty()) {
-            (of.waiting_since, of.hungry_since) = (None, None);
-            (of.refused, of.why) = (None, None);
+        self.users.values_mut().for_each(|user| user.waits = false);
+        for of in self.clients.values_mut() {
+            if of.queue.is_empty() {
+                (of.waiting_since, of.hungry_since) = (None, None);
+                (of.refused, of.why) = (None, None);
+            } else if let Some(user) = self.users.get_mut(&of.who.user) {
+                user.waits = true;
+            }
         }
-        let waiting: BTreeSet<UserId> =
-            self.clients.values().filter(|of| !of.queue.is_empty()).map(|of| of.who.user).collect();
-        let rests = self.users.iter_mut().filter(|(user, _)| !waiting.contains(user));
-        rests.for_each(|(_, user)| user.waiting_since = None);
+        let rests = self.users.values_mut().filter(|user| !user.waits);
+        rests.for_each(|user| user.waiting_since = None);
     }
 
     /// What a job that runs counts for.
     pub(super) fn count(&mut self, client: ClientId, job: JobId) {
         let Some(of) = self.clients.get_mut(&client) else { return };
-        let Some(known) = of.jobs.get_mut(&job) else { return };
-        let memory = self.governor.reserved_for(known.number).0 as f64;
-        of.memory += memory - known.memory;
-        known.memory = memory;
+        if let Some(number) = of.number(job) {
+            of.expect(job, self.governor.reserved_for(number).0 as f64);
+        }
     }
 
     /// Charges a client, and its user, with what it has now.
     pub(super) fn weigh(&mut self, client: ClientId) {
-        let Some(of) = self.clients.get_mut(&client) else { return };
-        let Some(user) = self.users.get_mut(&of.who.user) else { return };
-        let (memory, load) = std::mem::replace(&mut of.counted, (of.memory, of.load));
-        user.memory = (user.memory + of.memory - memory).max(0.0);
-        user.load = (user.load + of.load).saturating_sub(load);
-        let (all, jobs) = (self.governor.budget().0, f64::from(self.settings.governor.jobs.max(1)));
-        // Where nothing limits memory, it is not what there is too little of.
-        let part = |memory: f64| if all == u64::MAX { 0.0 } else { memory / all.max(1) as f64 };
-        let (of_memory, of_jobs) = user.part(of.memory, of.load);
-        of.account.hold(of_memory, of_jobs);
-        user.account.hold(part(user.memory), f64::from(user.load) / jobs);
+        if let Some(of) = self.clients.get_mut(&client) {
+            weigh(of, &mut self.users, self.governor.budget(), self.settings.governor.jobs);
+        }
     }
 
     /// The same for all, after a look: jobs have grown, and are expected to come to something else.
     pub(super) fn weigh_all(&mut self) {
-        let clients: Vec<ClientId> = self.clients.keys().copied().collect();
-        for client in clients {
-            let Some(of) = self.clients.get_mut(&client) else { continue };
-            of.expect(|number| self.governor.reserved_for(number).0 as f64);
-            self.weigh(client);
+        let (budget, jobs) = (self.governor.budget(), self.settings.governor.jobs);
+        for of in self.clients.values_mut() {
+            of.expect_all(|number| self.governor.reserved_for(number).0 as f64);
+            weigh(of, &mut self.users, budget, jobs);
         }
     }
 }
 
-fn turn((client, of): (&ClientId, &super::client::Client)) -> Turn {
-    Turn { client: *client, user: of.who.user, after: None, asked: 0, skipped: 0, over: false }
+fn weigh(of: &mut Client, users: &mut BTreeMap<UserId, User>, budget: Bytes, jobs: u32) {
+    let Some(user) = users.get_mut(&of.who.user) else { return };
+    let (memory, load) = std::mem::replace(&mut of.counted, (of.memory, of.load));
+    user.memory = (user.memory + of.memory - memory).max(0.0);
+    user.load = (user.load + of.load).saturating_sub(load);
+    // Where nothing limits memory, it is not what there is too little of.
+    let part = |memory: f64| if budget.0 == u64::MAX { 0.0 } else { memory / budget.0.max(1) as f64 };
+    let (of_memory, of_jobs) = user.part(of.memory, of.load);
+    of.account.hold(of_memory, of_jobs);
+    user.account.hold(part(user.memory), f64::from(user.load) / f64::from(jobs.max(1)));
+}
+
+fn turn((client, of): (&ClientId, &Client)) -> Turn {
+    Turn { client: *client, user: of.who.user, at: 0, asked: 0, skipped: 0, over: false }
 }

@@ -82,7 +82,8 @@ impl Scheduler {
     pub fn new(settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
         let claims = Claims::new(settings.parallel, &settings.groups);
         let (parallel, groups) = claims.limits();
-        let lone = settings.governor.map(|law| Box::new(Lone::new(law, parallel, groups)) as Box<dyn Permits>);
+        let lone =
+            settings.governor.map(|law| Box::new(Lone::new(law, parallel, groups)) as Box<dyn Permits>);
         Scheduler::with(lone, settings, jobs)
     }
 

@@ -63,6 +63,7 @@ impl Scheduler {
 
     /// One that nobody has told to end.
     fn find_at_large(&mut self, id: AttemptId) -> Option<&mut Running> {
-        self.find(id).filter(|running| matches!(running.phase, Phase::Starting { .. } | Phase::Running { .. }))
+        self.find(id)
+            .filter(|running| matches!(running.phase, Phase::Starting { .. } | Phase::Running { .. }))
     }
 }

@@ -39,7 +39,12 @@ impl Waiting {
 
     /// The same job's next attempt.
     pub fn again(self) -> Waiting {
-        Waiting { id: AttemptId { number: self.id.number + 1, ..self.id }, settling: None, wanted: false, ..self }
+        Waiting {
+            id: AttemptId { number: self.id.number + 1, ..self.id },
+            settling: None,
+            wanted: false,
+            ..self
+        }
     }
 
     /// Whether, without a governor, it runs alone: nobody else's memory is in its way then.

@@ -40,11 +40,14 @@ impl Scheduler {
                 continue;
             }
             let job = waiting.id.job;
-            permits.tell(now, match wants {
-                true => Said::Want(self.jobs[job.0 as usize].request(waiting.id)),
-                // A retry that was ready, and is not any more: the machine is not calm.
-                false => Said::Withdraw { job, again: goes_on },
-            });
+            permits.tell(
+                now,
+                match wants {
+                    true => Said::Want(self.jobs[job.0 as usize].request(waiting.id)),
+                    // A retry that was ready, and is not any more: the machine is not calm.
+                    false => Said::Withdraw { job, again: goes_on },
+                },
+            );
         }
         permits.decide(now);
         permits.hear()
