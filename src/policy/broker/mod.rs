@@ -256,7 +256,8 @@ impl Broker {
     fn charge(&mut self, now: Duration) {
         let time = now.saturating_sub(self.stepped);
         self.stepped = self.stepped.max(now);
-        if time.is_zero() {
+        // Who is alone takes nothing from anybody; whoever comes starts level.
+        if time.is_zero() || self.clients.len() < 2 {
             return;
         }
         let mut lead = 0.0;

@@ -38,6 +38,16 @@ struct Turn {
     over: bool,
 }
 
+/// A request that the law is asked about.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: AttemptId,
+    /// The governor's number of its job.
+    number: JobId,
+    /// Whether nothing of its user runs.
+    hungry: bool,
+}
+
 /// What one start came to.
 #[derive(Debug, Clone, Copy)]
 enum Came {
@@ -59,20 +69,20 @@ impl Broker {
         }
         let each = (CANDIDATES / line.len()).max(ASKED_AT_LEAST);
         let (mut admission, mut held) = (self.governor.admission(), None);
-        while let Some(at) = self.next(now, &line) {
+        let mut again = None;
+        while let Some(at) = again.take().or_else(|| self.next(now, &line)) {
             let turn = &mut line[at];
             if turn.asked >= each {
                 turn.over = true;
                 continue;
             }
-            let Some((id, number)) = self.candidate(turn) else {
+            let Some(Candidate { id, number, hungry }) = self.candidate(turn) else {
                 turn.over = true;
                 continue;
             };
             let first = turn.asked == 0;
             turn.asked += 1;
             let (client, user) = (turn.client, turn.user);
-            let hungry = self.users.get(&user).is_some_and(|user| user.permits == 0);
             admission.regardless_of_processors(hungry);
             let came = self.ask(now, (client, id), number, &mut admission, effects);
             match came {
@@ -97,6 +107,8 @@ impl Broker {
                     self.close(&mut line, Why::Held(hold), |_| true);
                 }
             }
+            // Only a start makes it another one's turn.
+            again = (!matches!(came, Came::Started) && !line[at].over).then_some(at);
         }
         self.governor.held(held, self.held_back(&line));
     }
@@ -203,8 +215,8 @@ impl Broker {
         users.then_with(of_runs).then(one.cmp(&two))
     }
 
-    /// The next request of this client that lacks nothing but memory, and the governor's number of its job.
-    fn candidate(&mut self, turn: &mut Turn) -> Option<(AttemptId, JobId)> {
+    /// The next request of this client that lacks nothing but memory.
+    fn candidate(&mut self, turn: &mut Turn) -> Option<Candidate> {
         let of = self.clients.get(&turn.client)?;
         let user = self.users.get(&turn.user)?;
         let request = loop {
@@ -227,7 +239,7 @@ impl Broker {
             }
             return None;
         }
-        Some((request.id(), request.number))
+        Some(Candidate { id: request.id(), number: request.number, hungry: user.permits == 0 })
     }
 
     /// Makes room for a user of which nothing runs. Who has more than its share, and more than one job, gives way.
