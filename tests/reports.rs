@@ -102,6 +102,8 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         verdict: Some(Verdict::Pass),
         exit: Some(Exit::Code(0)),
         spawn_error: None,
+        began: Duration::from_millis(100),
+        ended: Duration::from_millis(1334),
         wall: Duration::from_millis(1234),
         frozen: Duration::ZERO,
         evidence: Evidence {
@@ -354,7 +356,7 @@ fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
 #[test]
 fn json_lines_are_the_contracts() {
     let mut lines = Vec::new();
-    let mut reporter = JsonReporter::new(&mut lines);
+    let mut reporter = JsonReporter::new(&mut lines, &profile());
     for event in run_of_many(isolation(Tier::Process, Enforcement::Sampled)) {
         reporter.event(&event).expect("a vector takes everything");
     }

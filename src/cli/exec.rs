@@ -192,7 +192,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let jobs = jobs(drafts, names, &settings.rules, &profile);
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
-        reporters.add(JsonReporter::new(create(path)?), Some(path));
+        reporters.add(JsonReporter::new(create(path)?, &profile), Some(path));
     }
     if let Some(path) = &args.junit {
         let reporter = JunitReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
@@ -207,7 +207,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let temporary = (!pass_through).then(|| Temporary::place(&id)).flatten();
     let mut record = Record::begin(&id, temporary.clone()).map_err(Failure::new)?;
     let events = record.events_path();
-    reporters.add(JsonReporter::new(create(&events)?), Some(&events));
+    reporters.add(JsonReporter::new(create(&events)?, &profile), Some(&events));
     reporters.add(DiagnosisFiles, None);
     reporters.add(TerminalReporter::on_stderr(&profile), None);
 

@@ -8,6 +8,7 @@
 //! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
 //! - [`inquest`]: the file where all of that goes
 //! - [`left`]: what was left behind, and how to be rid of it
+//! - [`story`]: a run told again from its events
 //! - [`progress`]: the live line of a terminal
 
 pub mod diagnosis;
@@ -18,6 +19,7 @@ pub mod junit;
 pub mod left;
 pub mod paragraph;
 pub mod progress;
+pub mod story;
 pub mod terminal;
 
 use std::io;
