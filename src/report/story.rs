@@ -254,7 +254,7 @@ impl Story {
             told.push((attempt.ended_ms, attempt.end()));
         }
         told.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut text = format!("{}: {}\n", escaped(job), attempts().last().map_or("", Attempt::verdict));
+        let mut text = format!("{}: {}\n", escaped(job), attempts().next_back().map_or("", Attempt::verdict));
         for (at, line) in told {
             text += &format!("{:>10}  {}\n", time(at), escaped(&line));
         }
