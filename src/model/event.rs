@@ -175,7 +175,7 @@ impl Captured {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunFinished {
     /// Jobs that passed, flaky ones among them.
     pub passed: u64,
@@ -191,6 +191,8 @@ pub struct RunFinished {
     pub leaked: u64,
     /// Whether someone asked for the end.
     pub interrupted: bool,
+    /// Why nothing more was started before all had run: `MaxFail`, `RunTimeout` or `Interrupted`.
+    pub closed: Option<Cause>,
     /// What the governor came to; `None` without one.
     pub governed: Option<Governed>,
     /// The whole run.

@@ -75,6 +75,7 @@ enum Line<'a> {
         evictions: u64,
         leaked: u64,
         interrupted: bool,
+        closed: Option<&'a Cause>,
         governor: Option<Governor>,
         wall_ms: f64,
     },
@@ -255,6 +256,7 @@ impl<W: Write> JsonReporter<W> {
             evictions: finished.evictions,
             leaked: finished.leaked,
             interrupted: finished.interrupted,
+            closed: finished.closed.as_ref(),
             governor: finished.governed.map(|governed| Governor {
                 peak_concurrency: governed.peak_concurrency,
                 evictions: governed.evictions,

@@ -20,6 +20,7 @@ use quick_junit::{
 use super::paragraph::{explain, signal_name};
 use super::{Reporter, diagnosis};
 use crate::model::event::{AttemptFinished, Event, RunStarted};
+use crate::model::text::plain;
 use crate::model::{Bytes, Exit, Isolation, JobId, Outcome, Profile, Verdict};
 
 /// It is written anew at most so often before the end of the run,
@@ -132,13 +133,13 @@ impl JunitReporter {
             status
         };
         status.add_reruns(before.tries);
-        let mut case = TestCase::new(attempt.job.as_str(), status);
+        let mut case = TestCase::new(plain(&attempt.job), status);
         case.set_classname("sandtest").set_time(attempt.wall);
         let begun = SystemTime::now().checked_sub(attempt.wall).unwrap_or(self.begun);
         case.set_timestamp(DateTime::<Utc>::from(begun));
         case.add_properties(properties(attempt, before.evictions));
         if let Some(output) = text(attempt).filter(|_| !passed) {
-            case.set_system_out_lossy(output);
+            case.set_system_out(output);
         }
         case
     }
@@ -149,7 +150,7 @@ impl JunitReporter {
         rerun.set_type(type_of(attempt, Verdict::Fail)).set_message(first_sentence(&told));
         rerun.set_time(attempt.wall).set_description(told);
         if let Some(output) = text(attempt) {
-            rerun.set_system_out_lossy(output);
+            rerun.set_system_out(output);
         }
         rerun
     }
@@ -159,23 +160,19 @@ impl JunitReporter {
         let explained =
             self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
         let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen)).unwrap_or_default();
-        explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n")
+        plain(&explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n"))
     }
 
-    /// It should have been tried again, and the run ended before that.
+    /// It should have been tried again, and the run ended before that: its last try is what it came to.
     fn given_up(&mut self, job: JobId, name: &str) {
         let mut tries = self.before.remove(&job).unwrap_or_default().tries;
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        if let Some(last) = tries.pop() {
-            let text =
-                |part: Option<quick_junit::XmlString>| part.map_or(String::new(), |text| text.into_string());
-            status
-                .set_type(text(last.ty))
-                .set_message(text(last.message))
-                .set_description(text(last.description));
+        if let Some(TestRerun { message: Some(message), ty: Some(ty), .. }) = tries.pop() {
+            let told = format!("{}. The run ended before it could be tried again.", message.as_str());
+            status.set_type(ty).set_message(message).set_description(told);
         }
         status.add_reruns(tries);
-        let mut case = TestCase::new(name, status);
+        let mut case = TestCase::new(plain(name), status);
         case.set_classname("sandtest");
         self.suite.add_test_case(case);
     }
@@ -272,12 +269,12 @@ fn properties(attempt: &AttemptFinished, evictions: u32) -> Vec<Property> {
 }
 
 /// What is kept of the output, with a line for what is not; `None` if nothing was written.
-fn text(attempt: &AttemptFinished) -> Option<Vec<u8>> {
+fn text(attempt: &AttemptFinished) -> Option<String> {
     let output = attempt.output.as_ref().filter(|output| output.total > 0)?;
     let mut text = output.head.clone();
     if output.left_out() > 0 {
         text.extend(format!("\n... {} left out ...\n", Bytes(output.left_out())).bytes());
     }
     text.extend(&output.tail);
-    Some(text)
+    Some(plain(&String::from_utf8_lossy(&text)))
 }

@@ -25,7 +25,7 @@ impl Scheduler {
 
     /// Whoever the governor lets, the first in the queue asked first.
     fn start_governed(&mut self, now: Duration, governor: &mut Governor, effects: &mut Vec<Effect>) {
-        if self.closed || self.queue.is_empty() || self.claims.are_exhausted() {
+        if self.closed.is_some() || self.queue.is_empty() || self.claims.are_exhausted() {
             return governor.held(None, 0);
         }
         let calm = governor.is_calm();
@@ -66,7 +66,7 @@ impl Scheduler {
             let someone_alone = self.running.iter().any(|running| running.waiting.alone());
             let must_wait = someone_alone || (next.alone() && !self.running.is_empty());
             match self.lack(now, at, true) {
-                _ if self.closed || must_wait => return,
+                _ if self.closed.is_some() || must_wait => return,
                 Some(Lack::Slots) => return,
                 Some(Lack::Group) => at += 1,
                 None => self.launch(now, at, true, effects),
@@ -120,7 +120,7 @@ impl Scheduler {
 
     /// Lets those that start soon have their groups made.
     pub(super) fn prepare(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        if self.closed {
+        if self.closed.is_some() {
             return;
         }
         let soon = (0..self.queue.len()).filter(|at| self.lack(now, *at, true) != Some(Lack::Group));
