@@ -102,6 +102,8 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         verdict: Some(Verdict::Pass),
         exit: Some(Exit::Code(0)),
         spawn_error: None,
+        began: Duration::from_millis(100),
+        ended: Duration::from_millis(1334),
         wall: Duration::from_millis(1234),
         frozen: Duration::ZERO,
         evidence: Evidence {

@@ -108,7 +108,11 @@ pub struct AttemptFinished {
     pub exit: Option<Exit>,
     /// Why it never began.
     pub spawn_error: Option<SpawnError>,
-    /// From just before the spawn to the end of the first process.
+    /// When it was about to be spawned, since the run began.
+    pub began: Duration,
+    /// When its first process ended, since the run began.
+    pub ended: Duration,
+    /// From the one to the other, without the time frozen.
     pub wall: Duration,
     /// Of it, how long it was frozen.
     pub frozen: Duration,

@@ -2,6 +2,8 @@
 //!
 //! - [`json`]: a line an event, for programs
 //! - [`junit`]: JUnit XML, for CI
+//! - [`html`]: one page, for people who look at it later
+//! - [`whole_file`]: how those two are written
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
@@ -12,6 +14,7 @@
 
 pub mod diagnosis;
 pub mod governor;
+pub mod html;
 pub mod inquest;
 pub mod json;
 pub mod junit;
@@ -19,6 +22,7 @@ pub mod left;
 pub mod paragraph;
 pub mod progress;
 pub mod terminal;
+pub mod whole_file;
 
 use std::io;
 

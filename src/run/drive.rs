@@ -415,6 +415,8 @@ impl Drive {
             tries,
             exit: ended.end.exit,
             spawn_error: ended.end.spawn_error,
+            began: ended.began,
+            ended: ended.ended,
             wall: ended.wall,
             frozen: ended.frozen,
             evidence: ended.end.evidence,
