@@ -8,7 +8,7 @@
 //           +-- time
 
 function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, parallel, open }) {
-  const LEFT = 74, RIGHT = 14, TOP = 18, AXIS = 34, GAP = 26, MEMORY = 120, STATE = 44;
+  const LEFT = 74, RIGHT = 14, TOP = 18, AXIS = 34, GAP = 32, MEMORY = 120, STATE = 44;
   const slots = Math.max(1, ...attempts.map((one) => one.s + 1));
   const lane = slots <= 8 ? 26 : slots <= 20 ? 18 : slots <= 48 ? 11 : 6;
   const all = { from: 0, to: Math.max(wall, ...attempts.map((one) => one.e), 1) * 1.01 };
@@ -43,7 +43,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
   function dress() {
     const style = getComputedStyle(document.documentElement);
     colours = new Proxy({}, { get: (_, name) => style.getPropertyValue(name).trim() });
-    const names = ["--ink", "--soft", "--line", "--faint", "--card", "--accent", "--on-bar", ...Object.values(CAME).map((came) => came.colour), ...STATES.map((state) => state.colour)];
+    const names = ["--ink", "--soft", "--line", "--faint", "--card", "--accent", "--on-bar", "--on-soft", ...Object.values(CAME).map((came) => came.colour), ...STATES.map((state) => state.colour)];
     colours = Object.fromEntries(names.map((name) => [name, colours[name]]));
     patterns = {};
   }
@@ -106,8 +106,10 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       context.strokeStyle = colours["--line"];
       context.beginPath(); context.moveTo(px, TOP - 4); context.lineTo(px, bottom + 5); context.stroke();
       context.fillStyle = colours["--soft"];
-      context.textAlign = px > width - 40 ? "right" : "center";
-      context.fillText(`${(tick / size).toFixed(digits)} ${unit}`, px > width - 40 ? width - 4 : px, bottom + 15);
+      // At the edges beside the line, so that nothing is written over or cut.
+      const side = px < LEFT + 16 ? "left" : px > width - 40 ? "right" : "center";
+      context.textAlign = side;
+      context.fillText(`${(tick / size).toFixed(digits)}${unit}`, side === "right" ? width - 4 : side === "left" ? px - 2 : px, bottom + 15);
     }
     label("time", bottom + 15, true);
   }
@@ -145,9 +147,10 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       tag(came.letter, shownFrom + 9, top + tall / 2, colours[came.colour]);
       text += 16;
     }
-    const room = shownFrom + shown - text - 4;
-    const clear = !(one.f || []).some(([from, until]) => x(until) > shownFrom && x(from) < shownFrom + 80);
-    if (room > 34 && clear) {
+    // As far as it goes on, for the name.
+    const stood = (one.f || []).find(([, until]) => x(until) > text);
+    const room = Math.min(shownFrom + shown, stood ? x(stood[0]) : Infinity) - text - 4;
+    if (room > 34) {
       context.font = "11.5px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";
       const letters = Math.floor(room / 7);
       const name = one.job.name.length > letters ? `${one.job.name.slice(0, letters - 1)}…` : one.job.name;
@@ -156,7 +159,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
         context.fillStyle = colours[came.colour];
         context.fillRect(text - 3, top + 2, context.measureText(name).width + 6, tall - 4);
       }
-      context.fillStyle = colours["--on-bar"];
+      context.fillStyle = colours[came.on];
       context.fillText(name, text, top + tall / 2 + 0.5);
     }
   }
@@ -205,19 +208,22 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
     }
     within(memoryTop - 6, MEMORY + 8, () => {
       context.fillStyle = colours["--accent"];
-      context.globalAlpha = 0.22;
+      context.globalAlpha = 0.28;
       context.beginPath();
       stairs(memory.peaks, y, bottom);
       context.lineTo(x(all.to), bottom); context.lineTo(x(0), bottom);
       context.fill();
       context.globalAlpha = 1;
       if (memory.measured.length) {
-        context.strokeStyle = colours["--ink"]; context.lineWidth = 1.5;
+        // Between two measurements nothing is known: the line is fainter than its points.
+        context.strokeStyle = colours["--ink"]; context.lineWidth = 1;
+        context.globalAlpha = 0.45;
         context.beginPath();
         memory.measured.forEach(([when, size], index) => context[index ? "lineTo" : "moveTo"](x(when), y(size)));
         context.stroke();
+        context.globalAlpha = 1;
         context.fillStyle = colours["--ink"];
-        if (memory.measured.length < 300) for (const [when, size] of memory.measured) context.fillRect(x(when) - 1.5, y(size) - 1.5, 3, 3);
+        for (const [when, size] of memory.measured) context.fillRect(x(when) - 2, y(size) - 2, 4, 4);
       }
       if (memory.inSight) {
         context.strokeStyle = colours["--fail"]; context.lineWidth = 1.5; context.setLineDash([7, 4]);
@@ -453,7 +459,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       ink.fillStyle = colours["--pass"]; ink.fillRect(0, 1, 5, 12); ink.fillRect(21, 1, 5, 12);
       ink.fillStyle = colours["--evicted"]; ink.fillRect(5, 5.5, 16, 3);
     } else if (came === "peaks") {
-      ink.globalAlpha = 0.22; ink.fillStyle = colours["--accent"]; ink.fillRect(0, 1, 26, 12);
+      ink.globalAlpha = 0.28; ink.fillStyle = colours["--accent"]; ink.fillRect(0, 1, 26, 12);
     } else if (came === "measured" || came === "budget") {
       ink.strokeStyle = colours[came === "budget" ? "--fail" : "--ink"]; ink.lineWidth = 1.5;
       if (came === "budget") ink.setLineDash([7, 4]);

@@ -36,7 +36,8 @@ pub struct Collected {
     pub others: Vec<Job>,
     /// Jobs that are counted and have no line.
     pub only_counted: u64,
-    pub tally: Tally,
+    /// Until the run's own counts are there.
+    tally: Tally,
     pub decisions: Vec<Decided>,
     /// Of jobs that are not done.
     before: BTreeMap<JobId, Vec<Attempt>>,
@@ -110,6 +111,16 @@ impl Collected {
             date: SystemTime::now(),
             begun: Instant::now(),
         });
+    }
+
+    /// What jobs came to: as the run itself counted, or by now.
+    pub fn tally(&self) -> Tally {
+        self.end.map_or(self.tally, |end| Tally {
+            passed: end.passed,
+            failed: end.failed,
+            flaky: end.flaky,
+            evictions: end.evictions,
+        })
     }
 
     /// How long the run took, or has taken until now.

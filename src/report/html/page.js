@@ -237,7 +237,7 @@
     const figures = [
       ["wall", time(one.w)], ["cpu", one.c === undefined ? "–" : time(one.c)],
       ["peak memory", one.m === undefined ? "–" : one.l ? `${bytes(one.m)} of ${bytes(one.l)}` : bytes(one.m)],
-      ["frozen", one.z ? time(one.z) : null], ["slot", String(one.s)], ["began", `${time(one.b)} after the run`],
+      ["frozen", one.z ? time(one.z) : null], ["slot", String(one.s)], ["began at", time(one.b)],
     ];
     const facts = element("dl", "facts");
     for (const [name, value] of figures) if (value) facts.append(element("div", "", element("dt", "", name), element("dd", "", value)));

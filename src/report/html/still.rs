@@ -31,7 +31,7 @@ pub fn title(run: &Collected) -> String {
 /// Whether it is well, and in how many jobs.
 fn heading(run: &Collected) -> (&'static str, String) {
     let jobs = run.head.as_ref().map_or(0, |head| head.jobs as u64);
-    let (tally, end) = (run.tally, run.end);
+    let (tally, end) = (run.tally(), run.end);
     let not_run = end.map_or(0, |end| end.not_run);
     match (tally.failed, end) {
         (_, None) => ("open", format!("{} of {} done", tally.passed + tally.failed, counted(jobs, "job"))),
@@ -44,7 +44,7 @@ fn heading(run: &Collected) -> (&'static str, String) {
         (0, _) if jobs == 0 => ("open", "There were no jobs to run".into()),
         (0, _) if jobs == 1 => ("good", "The one job passed".into()),
         (0, _) => ("good", format!("All {} passed", counted(jobs, "job"))),
-        (failed, _) => ("bad", format!("{failed} of {} failed", counted(jobs, "job"))),
+        (failed, _) => ("bad", format!("{} of {} failed", grouped(failed), counted(jobs, "job"))),
     }
 }
 
@@ -60,7 +60,7 @@ fn happened(run: &Collected) -> String {
                 "Written while the run went on{running}; if it has ended since, it was killed."
             ));
         }
-        Some(end) if end.interrupted && run.tally.failed > 0 => {
+        Some(end) if end.interrupted && run.tally().failed > 0 => {
             told.push("The run was asked to end early.".into())
         }
         Some(_) => {}
@@ -79,7 +79,7 @@ fn happened(run: &Collected) -> String {
         parts.extend((others > 0).then(|| format!("{others} otherwise")));
         told.push(format!("Failed: {}.", parts.join(", ")));
     }
-    let flaky = run.tally.flaky;
+    let flaky = run.tally().flaky;
     told.extend((flaky > 0).then(|| format!("{flaky} flaky: failed first and passed later.")));
     let not_run = run.end.map_or(0, |end| end.not_run);
     told.extend((not_run > 0).then(|| format!("{not_run} never ran, because the run ended before.")));
@@ -93,7 +93,8 @@ fn happened(run: &Collected) -> String {
     }
     let left = run.end.map_or(0, |end| end.leaked);
     told.extend((left > 0).then(|| {
-        format!("{} left behind, and killed.", counted_irregular(left, "process was", "processes were"))
+        let were = if left == 1 { "process was" } else { "processes were" };
+        format!("{} {were} left behind, and killed.", grouped(left))
     }));
     told.join(" ")
 }
@@ -113,16 +114,16 @@ pub fn head(run: &Collected) -> String {
     );
     let not_run = run.end.map_or(0, |end| end.not_run);
     let counts = [
-        ("passed", run.tally.passed, "pass"),
-        ("failed", run.tally.failed, "fail"),
-        ("flaky", run.tally.flaky, "flaky"),
-        ("evictions", run.tally.evictions, "evicted"),
+        ("passed", run.tally().passed, "pass"),
+        ("failed", run.tally().failed, "fail"),
+        ("flaky", run.tally().flaky, "flaky"),
+        ("evictions", run.tally().evictions, "evicted"),
         ("not run", not_run, "infra"),
     ];
     html += "<dl class=\"counts\">\n";
     for (name, count, class) in counts {
         let class = if count == 0 { "none" } else { class };
-        html += &format!("<div class=\"{class}\"><dt>{name}</dt><dd>{count}</dd></div>\n");
+        html += &format!("<div class=\"{class}\"><dt>{name}</dt><dd>{}</dd></div>\n", grouped(count));
     }
     html += &format!("<div><dt>wall time</dt><dd>{}</dd></div>\n</dl>\n", short(run.wall()));
     if let Some(head) = &run.head {
@@ -169,7 +170,7 @@ pub fn failures(run: &Collected) -> String {
     let mut html = "<section id=\"failures\"><h2>What failed</h2>\n<ol class=\"failures\">\n".to_owned();
     html.extend(items.iter().take(AT_ONCE).map(String::as_str));
     html += "</ol>\n";
-    let (shown, all) = (items.len(), run.tally.failed as usize);
+    let (shown, all) = (items.len(), run.tally().failed as usize);
     if shown > AT_ONCE {
         html += &format!(
             "<details class=\"more\"><summary>{} more</summary><ol class=\"failures\">\n",
@@ -230,9 +231,30 @@ fn body(attempt: &Attempt) -> String {
 }
 
 fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    let s = if count == 1 { "" } else { "s" };
+    format!("{} {what}{s}", grouped(count))
 }
 
-fn counted_irregular(count: u64, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+/// `12,345`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_counts_can_be_read() {
+        assert_eq!([1, 999, 1000, 1_234_567].map(grouped), ["1", "999", "1,000", "1,234,567"]);
+        assert_eq!((counted(1, "job"), counted(5000, "job")), ("1 job".into(), "5,000 jobs".into()));
+    }
 }

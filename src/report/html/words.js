@@ -11,9 +11,9 @@ function bytes(count) {
 
 function time(ms) {
   const whole = Math.floor(ms / 1000);
-  if (ms < 100) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (whole < 100) return `${(ms / 1000).toFixed(2)} s`;
+  if (ms < 100) return `${ms.toFixed(1)}ms`;
+  if (ms < 1000) return `${Math.round(ms)}ms`;
+  if (whole < 100) return `${(ms / 1000).toFixed(2)}s`;
   const two = (number) => String(number).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)}m ${two(whole % 60)}s`;
   return `${Math.floor(whole / 3600)}h ${two(Math.floor(whole / 60) % 60)}m`;
@@ -31,15 +31,16 @@ function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
-// What an attempt came to: its letter, its colour (a variable of the style sheet), its pattern, and a word.
+// What an attempt came to: its letter, its colour and that of a text on it (variables of the style sheet), its pattern, and
+// a word.
 const CAME = {
-  pass: { letter: "", colour: "--pass", pattern: null, word: "passed" },
-  fail: { letter: "×", colour: "--fail", pattern: "cross", word: "failed" },
-  retried: { letter: "R", colour: "--flaky", pattern: "steep", word: "failed, tried again" },
-  evicted: { letter: "E", colour: "--evicted", pattern: "dots", word: "evicted, runs again" },
-  leak: { letter: "L", colour: "--leak", pattern: "flat", word: "leaked" },
-  infra: { letter: "I", colour: "--infra", pattern: "flat", word: "failed by its environment" },
-  running: { letter: "…", colour: "--soft", pattern: "steep", word: "had not ended" },
+  pass: { letter: "", colour: "--pass", on: "--on-soft", pattern: null, word: "passed" },
+  fail: { letter: "×", colour: "--fail", on: "--on-bar", pattern: "cross", word: "failed" },
+  retried: { letter: "R", colour: "--flaky", on: "--on-soft", pattern: "steep", word: "failed, tried again" },
+  evicted: { letter: "E", colour: "--evicted", on: "--on-soft", pattern: "dots", word: "evicted, runs again" },
+  leak: { letter: "L", colour: "--leak", on: "--on-bar", pattern: "flat", word: "leaked" },
+  infra: { letter: "I", colour: "--infra", on: "--on-bar", pattern: "flat", word: "failed by its environment" },
+  running: { letter: "…", colour: "--soft", on: "--on-bar", pattern: "steep", word: "had not ended" },
 };
 
 const STATES = [
