@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use crate::model::Bytes;
 use crate::model::event::Captured;
 use crate::model::text::acts;
 
@@ -92,7 +91,7 @@ fn held(letters: impl Iterator<Item = (usize, char)>, most: usize) -> Option<usi
 /// What an attempt wrote, as far as it is shown.
 #[derive(Debug, Default, Serialize)]
 pub struct Output {
-    /// The beginning.
+    /// The beginning, or all of it.
     pub head: String,
     /// The end, if something between is left out.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -110,10 +109,12 @@ pub struct Output {
 impl Output {
     /// Of what was captured, no longer than `most`.
     pub fn of(captured: &Captured, most: usize) -> Output {
+        // What is surely cut is not looked at: thousands may have written much.
+        let (head, tail) = ends(captured, 2 * most);
         let mut output = Output {
-            head: shown(&captured.head),
-            tail: shown(&captured.tail),
-            left_out: captured.left_out(),
+            head: shown(&head),
+            tail: shown(&tail),
+            left_out: captured.total - (head.len() + tail.len()) as u64,
             total: captured.total,
             file: captured.file.as_ref().map(|file| file.display().to_string()),
         };
@@ -133,19 +134,41 @@ impl Output {
         }
         let before = self.head.len() + self.tail.len();
         if self.left_out == 0 {
-            // Nothing is missing between them, so the end of the one may be the beginning of the other's.
-            self.head.push_str(&self.tail);
             self.tail = self.head.clone();
         }
         self.tail.drain(..end(&self.tail, most - most / 4));
         self.head.truncate(beginning(&self.head, most / 4));
         self.left_out += before.saturating_sub(self.head.len() + self.tail.len()) as u64;
     }
+}
 
-    /// What stands for what is left out.
-    pub fn gap(&self) -> Option<String> {
-        (self.left_out > 0).then(|| format!("... {} left out ...", Bytes(self.left_out)))
+/// Of what was captured the first and the last bytes, `most` of each; the whole of it first if it is no more than that.
+fn ends(captured: &Captured, most: usize) -> (Vec<u8>, Vec<u8>) {
+    if captured.left_out() > 0 {
+        return (first_of(&captured.head, most).to_vec(), last_of(&captured.tail, most).to_vec());
     }
+    let whole = [&captured.head[..], &captured.tail].concat();
+    if whole.len() <= 2 * most {
+        return (whole, Vec::new());
+    }
+    (first_of(&whole, most).to_vec(), last_of(&whole, most).to_vec())
+}
+
+/// Without the part of a letter at the cut.
+fn first_of(bytes: &[u8], most: usize) -> &[u8] {
+    let mut end = bytes.len().min(most);
+    while end < bytes.len() && end > 0 && bytes[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &bytes[..end]
+}
+
+fn last_of(bytes: &[u8], most: usize) -> &[u8] {
+    let mut begin = bytes.len().saturating_sub(most);
+    while begin > 0 && begin < bytes.len() && bytes[begin] & 0xc0 == 0x80 {
+        begin += 1;
+    }
+    &bytes[begin..]
 }
 
 /// Output as text: no colours, no cursor; every other letter that would act is shown as its escape.
@@ -201,7 +224,7 @@ mod tests {
     #[test]
     fn nothing_of_a_short_output_is_left_out() {
         let output = Output::of(&captured(b"one\r\n", b"two\n", 9), 100);
-        assert_eq!((output.head.as_str(), output.tail.as_str(), output.gap()), ("one\n", "two\n", None));
+        assert_eq!((output.head.as_str(), output.tail.as_str(), output.left_out), ("one\ntwo\n", "", 0));
     }
 
     #[test]
@@ -214,6 +237,18 @@ mod tests {
         assert_eq!(output.left_out, text.len() as u64 - kept);
         output.cut(0);
         assert_eq!((output.cost(), output.left_out), (0, text.len() as u64));
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_cut_before_it_is_looked_at_and_never_within_a_letter() {
+        let text = "é".repeat(1000);
+        let (head, tail) = text.as_bytes().split_at(1001);
+        for most in 10..40 {
+            let output = Output::of(&captured(head, tail, 2000), most);
+            let kept = output.head.len() + output.tail.len();
+            assert!(output.head.chars().chain(output.tail.chars()).all(|letter| letter == 'é'), "{output:?}");
+            assert_eq!(output.left_out + kept as u64, 2000);
+        }
     }
 
     #[test]

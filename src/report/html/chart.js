@@ -198,7 +198,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
   function drawMemory() {
     const bottom = memoryTop + MEMORY, y = (size) => bottom - Math.min(1.04, size / memory.most) * MEMORY;
     label("memory", memoryTop - 9, true);
-    const step = niceSize(memory.most / 3.2);
+    const step = niceSize(memory.most / 4);
     context.lineWidth = 1;
     for (let size = 0; size <= memory.most; size += step) {
       const line = Math.round(y(size)) + 0.5;
@@ -511,7 +511,7 @@ function memoryOf(attempts, decisions, budget, end) {
 function niceSize(least) {
   let size = 1024;
   for (;;) {
-    for (const step of [1, 2, 4, 5, 10, 20, 25, 50, 100, 128, 200, 250, 256, 500, 512]) if (size * step >= least) return size * step;
+    for (let step = 1; step < 1024; step *= 2) if (size * step >= least) return size * step;
     size *= 1024;
   }
 }

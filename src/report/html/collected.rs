@@ -42,8 +42,7 @@ pub struct Collected {
     /// Of jobs that are not done.
     before: BTreeMap<JobId, Vec<Attempt>>,
     running: BTreeMap<AttemptId, Running>,
-    /// When it stood still, and since when it does.
-    stood: BTreeMap<AttemptId, (Vec<(f64, f64)>, Option<f64>)>,
+    stood: BTreeMap<AttemptId, Stood>,
     attempts: usize,
     names: Share,
     words: Share,
@@ -63,6 +62,14 @@ pub struct Head {
     pub notes: Vec<String>,
     pub date: SystemTime,
     pub begun: Instant,
+}
+
+/// When an attempt stood still.
+#[derive(Debug, Default)]
+struct Stood {
+    spans: Vec<(f64, f64)>,
+    /// Since when it does now.
+    since: Option<f64>,
 }
 
 /// Counts of jobs that are done.
@@ -142,13 +149,13 @@ impl Collected {
 
     pub fn decided(&mut self, at: Duration, decision: &Decision, job: Option<&str>) {
         if let Some(id) = decision.attempt {
-            let (stood, since) = self.stood.entry(id).or_default();
+            let stood = self.stood.entry(id).or_default();
             match decision.action {
-                Action::Freeze => *since = since.or(Some(ms(at))),
-                Action::Thaw => stood.extend(since.take().map(|since| (since, ms(at)))),
+                Action::Freeze => stood.since = stood.since.or(Some(ms(at))),
+                Action::Thaw => stood.spans.extend(stood.since.take().map(|since| (since, ms(at)))),
                 Action::Hold | Action::Release | Action::Evict => {}
             }
-            stood.truncate(MOST_STANDS);
+            stood.spans.truncate(MOST_STANDS);
         }
         self.decisions.push(Decided::of(at, decision, job));
         if self.decisions.len() > MOST_DECISIONS {
@@ -174,9 +181,9 @@ impl Collected {
         let id = attempt.attempt.id;
         self.running.remove(&id);
         let mut row = Attempt::of(attempt, told, seen);
-        if let Some((stood, since)) = self.stood.remove(&id) {
-            row.stood = stood;
-            row.stood.extend(since.map(|since| (since, row.ended)));
+        if let Some(stood) = self.stood.remove(&id) {
+            row.stood = stood.spans;
+            row.stood.extend(stood.since.map(|since| (since, row.ended)));
             row.stood.iter_mut().for_each(|(_, until)| *until = until.min(row.ended));
         }
         row.cut_words(self.words.each());

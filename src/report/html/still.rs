@@ -53,9 +53,12 @@ fn happened(run: &Collected) -> String {
     let mut told = Vec::new();
     match run.end {
         None => {
-            let running = run.running().len();
-            let running =
-                if running > 0 { format!(", {running} of them in mid-run then") } else { String::new() };
+            let running = run.running().len() as u64;
+            let running = if running > 0 {
+                format!(", with {} in mid-run", counted(running, "job"))
+            } else {
+                String::new()
+            };
             told.push(format!(
                 "Written while the run went on{running}; if it has ended since, it was killed."
             ));
@@ -112,13 +115,16 @@ pub fn head(run: &Collected) -> String {
         escaped(&heading),
         escaped(&happened(run))
     );
-    let not_run = run.end.map_or(0, |end| end.not_run);
+    let tally = run.tally();
+    let missing =
+        run.head.as_ref().map_or(0, |head| head.jobs as u64).saturating_sub(tally.passed + tally.failed);
+    let (not_done, missing) = run.end.map_or(("not done", missing), |end| ("not run", end.not_run));
     let counts = [
-        ("passed", run.tally().passed, "pass"),
-        ("failed", run.tally().failed, "fail"),
-        ("flaky", run.tally().flaky, "flaky"),
-        ("evictions", run.tally().evictions, "evicted"),
-        ("not run", not_run, "infra"),
+        ("passed", tally.passed, "pass"),
+        ("failed", tally.failed, "fail"),
+        ("flaky", tally.flaky, "flaky"),
+        ("evictions", tally.evictions, "evicted"),
+        (not_done, missing, "infra"),
     ];
     html += "<dl class=\"counts\">\n";
     for (name, count, class) in counts {
