@@ -1,4 +1,3 @@
-"use strict";
 // When it happened: attempts by slot, below them memory and the governor's states, all on one axis of time.
 //
 //   slot 0  |  a bar an attempt; patterns and letters for what is not simply passed
@@ -23,7 +22,9 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
   const stateTop = memoryTop + (memory ? MEMORY + GAP : 0);
   const height = (governed ? stateTop + STATE : stateTop - GAP) + AXIS;
   const context = canvas.getContext("2d");
-  let width = 0, chosen = -1, drag = null, frame = 0;
+  // chosen: the attempt with a frame around it; drag: the stretch that is being drawn, in pixels.
+  const hand = { chosen: null, drag: null };
+  let width = 0, frame = 0;
   let colours = {}, patterns = {};
 
   const x = (at) => LEFT + ((at - view.from) / (view.to - view.from)) * (width - LEFT - RIGHT);
@@ -68,6 +69,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
     if (memory) drawMemory();
     if (governed) drawStates();
     evictions();
+    const drag = hand.drag;
     if (drag && drag.moved) {
       context.fillStyle = colours["--accent"];
       context.globalAlpha = 0.18;
@@ -93,7 +95,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
   }
 
   function axis() {
-    const span = view.to - view.from, room = Math.max(2, Math.floor((width - LEFT - RIGHT) / 90));
+    const span = view.to - view.from, room = Math.max(2, Math.floor((width - LEFT - RIGHT) / 72));
     const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 864e5]
       .find((step) => span / step <= room) || 864e5;
     const [unit, size] = step >= 36e5 ? ["h", 36e5] : step >= 6e4 ? ["min", 6e4] : span >= 1500 ? ["s", 1e3] : ["ms", 1];
@@ -135,7 +137,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       context.fillRect(begin, top + tall / 2 - 1.5, long, 3);
       if (long > 18 && lane >= 18) tag("F", begin + long / 2, top + tall / 2, colours["--evicted"]);
     }
-    if (order[chosen] === one) {
+    if (hand.chosen === one) {
       context.strokeStyle = colours["--ink"];
       context.lineWidth = 2;
       context.strokeRect(left - 1, top - 1, wide + 2, tall + 2);
@@ -331,7 +333,7 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       const measured = lastBefore(decisions, when, (one) => one.t);
       if (measured) lines.push(element("div", "", `measured at ${time(measured.t)}: ${bytes(Math.max(0, measured.b - measured.l))} of ${bytes(measured.b)}, ${bytes(measured.l)} left`));
       const peaks = lastBefore(memory.peaks, when, (point) => point[0]);
-      if (peaks) lines.push(element("div", "", `at most ${bytes(peaks[1])}: peaks of those that ran, added up`));
+      if (peaks) lines.push(element("div", "", `peaks of those that ran, added up: ${bytes(peaks[1])}`));
       return lines;
     }
     if (governed && py >= stateTop - 4) {
@@ -363,93 +365,21 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
     redraw();
   }
 
-  function choose(index) {
-    chosen = Math.max(0, Math.min(order.length - 1, index));
-    const one = order[chosen];
-    if (!one) return;
-    const span = view.to - view.from;
-    if (one.e < view.from || one.b > view.to) look(one.b - span / 2, span);
-    redraw();
-    const px = Math.max(LEFT, x(one.b)), py = TOP + one.s * lane + lane / 2;
-    show(tell(Math.min(px + 1, width - RIGHT), py) && [element("div", "name", one.job.name), `${one.h || CAME[one.r].word}, ${time(one.w)}`], px, py);
-    said.textContent = `${one.job.name}: ${one.h || CAME[one.r].word}, ${time(one.w)}, slot ${one.s}, from ${time(one.b)}`;
-  }
-
-  const place = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-  canvas.addEventListener("pointermove", (event) => {
-    const [px, py] = place(event);
-    if (drag) {
-      drag.to = Math.max(LEFT, Math.min(px, width - RIGHT));
-      drag.moved = drag.moved || Math.abs(px - drag.start) > 5;
-      redraw();
-    }
-    show(drag && drag.moved ? null : tell(px, py), px, py);
-    canvas.style.cursor = attemptAt(px, py) ? "pointer" : "crosshair";
-  });
-  canvas.addEventListener("pointerdown", (event) => {
-    const [px] = place(event);
-    if (event.pointerType !== "touch" && event.button === 0) {
-      drag = { start: px, from: Math.max(LEFT, px), to: px, moved: false };
-      canvas.setPointerCapture(event.pointerId);
-    }
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    const [px, py] = place(event), was = drag;
-    drag = null;
-    if (was && was.moved) {
-      const [from, to] = [at(Math.min(was.from, was.to)), at(Math.max(was.from, was.to))];
-      look(from, Math.max(2, to - from));
-      return;
-    }
-    const one = attemptAt(px, py);
-    if (!one) return;
-    chosen = order.indexOf(one);
-    redraw();
-    // A finger has no hover: its first tap shows what the second opens.
-    if (event.pointerType === "touch" && tip.dataset.of !== String(chosen)) { tip.dataset.of = chosen; show(tell(px, py), px, py); return; }
-    if (one.job.id !== undefined) open(one.job);
-  });
-  canvas.addEventListener("pointercancel", () => { drag = null; redraw(); });
-  canvas.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") show(null); });
-  canvas.addEventListener("blur", () => show(null));
-  canvas.addEventListener("wheel", (event) => {
-    // Without a key the wheel belongs to the page.
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    zoom(event.deltaY > 0 ? 1.25 : 0.8, at(place(event)[0]));
-  }, { passive: false });
-  canvas.addEventListener("keydown", (event) => {
-    const act = {
-      ArrowRight: () => choose(chosen + 1),
-      ArrowLeft: () => choose(chosen < 0 ? 0 : chosen - 1),
-      ArrowDown: () => choose(nextIn(order[chosen], 1)),
-      ArrowUp: () => choose(nextIn(order[chosen], -1)),
-      Home: () => choose(0),
-      End: () => choose(order.length - 1),
-      Enter: () => { const one = order[chosen]; if (one && one.job.id !== undefined) open(one.job); },
-      Escape: () => show(null),
-      "+": () => zoom(0.5, order[chosen] && order[chosen].b),
-      "=": () => zoom(0.5, order[chosen] && order[chosen].b),
-      "-": () => zoom(2),
-      0: () => look(0, all.to),
-    }[event.key];
-    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    act();
-  });
-
-  // The attempt of the next lane that began last before this one's end.
-  function nextIn(one, step) {
-    if (!one) return 0;
-    const inLane = lanes[one.s + step];
-    if (!inLane || !inLane.length) return chosen;
-    return order.indexOf(lastBefore(inLane, one.e, (other) => other.b) || inLane[0]);
-  }
-
   new ResizeObserver(() => { if (canvas.clientWidth !== width) fit(); }).observe(canvas);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { dress(); draw(); });
   fit();
-  return { zoomIn: () => zoom(0.5), zoomOut: () => zoom(2), showAll: () => look(0, all.to), memory, paint: (target, came) => swatch(target, came) };
+  const chart = {
+    hand, order, lanes, view, memory, x, at, attemptAt, tell, show, look, zoom, redraw, open,
+    paint: swatch,
+    zoomIn: () => zoom(0.5),
+    zoomOut: () => zoom(2),
+    showAll: () => look(0, all.to),
+    inside: (px) => Math.max(LEFT, Math.min(px, width - RIGHT)),
+    middle: (one) => TOP + one.s * lane + lane / 2,
+    say: (text) => { said.textContent = text; },
+  };
+  listen(canvas, chart);
+  return chart;
 
   function swatch(target, came) {
     target.width = 52; target.height = 28;
@@ -479,48 +409,4 @@ function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, paral
       }
     }
   }
-}
-
-// What is known of memory over time; null if nothing is.
-function memoryOf(attempts, decisions, budget, end) {
-  const changes = [];
-  for (const one of attempts) if (one.m) changes.push([one.b, one.m], [one.e, -one.m]);
-  if (!changes.length && !decisions.length) return null;
-  // Ends before begins: one that starts in the place of another was never beside it.
-  changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const peaks = [[0, 0]];
-  let sum = 0;
-  for (const [when, by] of changes) {
-    sum += by;
-    const last = peaks[peaks.length - 1];
-    if (last[0] === when) last[1] = sum; else peaks.push([when, sum]);
-  }
-  peaks.push([end, 0]);
-  const measured = decisions.map((one) => [one.t, Math.max(0, one.b - one.l)]);
-  const budgets = decisions.map((one) => [one.t, one.b]);
-  if (budget && !budgets.length) budgets.push([0, budget]);
-  else if (budgets.length) budgets.unshift([0, budgets[0][1]]);
-  const largest = (points) => points.reduce((most, point) => Math.max(most, point[1]), 0);
-  const used = Math.max(largest(peaks), largest(measured)), limit = largest(budgets);
-  // A budget that dwarfs all that was used would leave a line on the ground.
-  const inSight = limit > 0 && used > limit / 6;
-  const most = inSight ? Math.max(limit, Math.min(used, limit * 1.5), largest(measured)) * 1.08 : Math.max(used, 1 << 20) * 1.15;
-  return { peaks, measured, budgets, inSight, most };
-}
-
-function niceSize(least) {
-  let size = 1024;
-  for (;;) {
-    for (let step = 1; step < 1024; step *= 2) if (size * step >= least) return size * step;
-    size *= 1024;
-  }
-}
-
-function lastBefore(sorted, when, of) {
-  let low = 0, high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (of(sorted[middle]) <= when) low = middle + 1; else high = middle;
-  }
-  return low ? sorted[low - 1] : null;
 }

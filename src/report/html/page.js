@@ -1,4 +1,3 @@
-"use strict";
 // The table of jobs, the sheet with one job's detail, the lists of five; puts the chart in its place.
 //
 // A job: id, name, verdict, failed, attempts. An attempt, as rows.rs writes it:
@@ -33,8 +32,8 @@
   // ---- a job's result: a badge with a word
   function badge(job) {
     const failing = [...job.attempts].reverse().find((one) => one.h && one.r !== "evicted");
+    if (job.failed) return element("span", `badge ${job.verdict === "flaky" ? "fail" : job.verdict}`, `× ${failing && job.verdict !== "flaky" ? failing.h : job.verdict}`);
     if (job.verdict === "flaky") return element("span", "badge flaky", "flaky");
-    if (job.failed) return element("span", `badge ${job.verdict}`, `× ${failing ? failing.h : job.verdict}`);
     return element("span", "badge pass", "✓ passed");
   }
 

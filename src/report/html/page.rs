@@ -12,9 +12,14 @@ use crate::model::Bytes;
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
-const WORDS: &str = include_str!("words.js");
-const CHART: &str = include_str!("chart.js");
-const SCRIPT: &str = include_str!("page.js");
+/// In the order in which they need each other.
+const SCRIPTS: [&str; 5] = [
+    include_str!("words.js"),
+    include_str!("memory.js"),
+    include_str!("hand.js"),
+    include_str!("chart.js"),
+    include_str!("page.js"),
+];
 
 /// What the scripts read.
 #[derive(Serialize)]
@@ -55,9 +60,7 @@ pub(super) fn page(run: &Collected) -> io::Result<String> {
         "css" => CSS.to_owned(),
         "head" => still::head(run),
         "failures" => still::failures(run),
-        "words" => WORDS.to_owned(),
-        "chart" => CHART.to_owned(),
-        "script" => SCRIPT.to_owned(),
+        "scripts" => SCRIPTS.concat(),
         "data" => data.clone(),
         other => unreachable!("page.html names {other}"),
     };
@@ -120,10 +123,9 @@ mod tests {
     fn a_page_of_nothing_can_be_written_and_its_own_parts_end_no_script() {
         let page = page(&Collected::default()).unwrap();
         assert!(page.ends_with("</html>\n") && !page.contains("{{"));
-        for (name, part, end) in
-            [("css", CSS, "</style"), ("chart", CHART, "</script"), ("page", SCRIPT, "</script")]
-        {
-            assert!(!part.contains(end) && !part.contains("<!--"), "{name}");
+        assert!(!CSS.contains("</"));
+        for script in SCRIPTS {
+            assert!(!script.contains("</script") && !script.contains("<!--"), "{script}");
         }
     }
 }

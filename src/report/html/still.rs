@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::collected::{Collected, Head};
 use super::page::escaped;
 use super::rows::{Attempt, Came, Job};
+use crate::model::Verdict;
 use crate::report::governor;
 use crate::report::paragraph::{first_sentence, short};
 
@@ -70,16 +71,18 @@ fn happened(run: &Collected) -> String {
     }
     let mut kinds = BTreeMap::<&str, u64>::new();
     for job in &run.failed {
-        let how = job.attempts.iter().rev().find(|attempt| !attempt.how.is_empty());
-        *kinds.entry(how.map_or("flaky", |attempt| attempt.how.as_str())).or_default() += 1;
+        *kinds.entry(word(job)).or_default() += 1;
     }
     if !kinds.is_empty() {
         let mut kinds: Vec<(&str, u64)> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let others: u64 = kinds.iter().skip(KINDS).map(|(_, count)| count).sum();
-        let mut parts: Vec<String> =
-            kinds.iter().take(KINDS).map(|(kind, count)| format!("{count} \u{d7} {kind}")).collect();
-        parts.extend((others > 0).then(|| format!("{others} otherwise")));
+        let mut parts: Vec<String> = kinds
+            .iter()
+            .take(KINDS)
+            .map(|(kind, count)| format!("{} \u{d7} {kind}", grouped(*count)))
+            .collect();
+        parts.extend((others > 0).then(|| format!("{} otherwise", grouped(others))));
         told.push(format!("Failed: {}.", parts.join(", ")));
     }
     let flaky = run.tally().flaky;
@@ -91,7 +94,7 @@ fn happened(run: &Collected) -> String {
     {
         let summary = summary.strip_prefix("governor: ").unwrap_or(&summary);
         told.push(format!("The governor: {summary}."));
-    } else if run.end.is_some_and(|end| end.governed.is_some()) {
+    } else if run.end.is_some_and(|end| end.governed.is_some() && end.passed + end.failed > 0) {
         told.push("The governor had nothing to hold back.".into());
     }
     let left = run.end.map_or(0, |end| end.leaked);
@@ -199,7 +202,6 @@ fn failure(job: &Job) -> String {
     let last =
         job.attempts.iter().rev().find(|attempt| attempt.came != Came::Pass && attempt.came != Came::Evicted);
     let last = last.or(job.attempts.last());
-    let word = last.map_or("failed", |attempt| attempt.how.as_str());
     let wall =
         last.map_or(String::new(), |attempt| short(std::time::Duration::from_secs_f64(attempt.wall / 1e3)));
     let told = last.map_or("", |attempt| attempt.told.as_str());
@@ -207,11 +209,20 @@ fn failure(job: &Job) -> String {
         "<li data-job=\"{}\"><details><summary><span class=\"badge fail\">{}</span><span class=\"name\">{}</span>\
          <span class=\"said\">{}</span><span class=\"wall\">{wall}</span></summary><div class=\"body\">{}</div></details></li>\n",
         job.id,
-        escaped(word),
+        escaped(word(job)),
         escaped(&job.name),
         escaped(first_sentence(told)),
         last.map_or(String::new(), body),
     )
+}
+
+/// What it failed of, in a word or two.
+fn word(job: &Job) -> &str {
+    if job.verdict == Verdict::Flaky {
+        return "flaky";
+    }
+    let how = job.attempts.iter().rev().find(|attempt| !attempt.how.is_empty());
+    how.map_or("failed", |attempt| attempt.how.as_str())
 }
 
 fn body(attempt: &Attempt) -> String {
