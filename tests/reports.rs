@@ -372,8 +372,8 @@ fn the_worst_run_makes_a_page_that_opens() {
     let mut page = HtmlReporter::create(&path, &profile()).unwrap();
     page.event(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false)).unwrap();
     let wild = |bytes: usize| "<\"\\\u{2028}\u{1b}é".repeat(bytes / 10);
-    let seen = Diagnosis { reading: wild(3000), ..Diagnosis::default() };
-    let left = Process { pid: 1, name: wild(200), command: wild(2000), listening: Vec::new() };
+    let seen = Diagnosis { reading: wild(800), ..Diagnosis::default() };
+    let left = Process { pid: 1, name: wild(100), command: wild(600), listening: Vec::new() };
     let text = wild(32 << 10).into_bytes();
     for job in 0..5000 {
         for number in 1..=3 {

@@ -6,7 +6,7 @@
 //   governor|  a step for each state, the higher the worse
 //           +-- time
 
-function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, parallel, open }) {
+function makeChart({ canvas, tip, said, attempts, decisions, budget, wall, open }) {
   const LEFT = 74, RIGHT = 14, TOP = 18, AXIS = 34, GAP = 32, MEMORY = 120, STATE = 44;
   const slots = Math.max(1, ...attempts.map((one) => one.s + 1));
   const lane = slots <= 8 ? 26 : slots <= 20 ? 18 : slots <= 48 ? 11 : 6;

@@ -58,7 +58,7 @@
     $("timeline").hidden = false;
     const chart = makeChart({
       canvas: $("canvas"), tip: $("tip"), said: $("chart-said"), attempts, decisions: data.decisions,
-      budget: data.budget, wall: data.wall, parallel: data.parallel, open: (job) => open(job, $("canvas")),
+      budget: data.budget, wall: data.wall, open: (job) => open(job, $("canvas")),
     });
     $("canvas").setAttribute("aria-label", `timeline: ${counted(attempts.length, "attempt")} in ${time(data.wall)}`);
     $("zoom-in").addEventListener("click", chart.zoomIn);
@@ -252,7 +252,7 @@
       const gap = one.o.left_out ? `${one.o.head ? "\n" : ""}... ${bytes(one.o.left_out)} left out ...\n` : "";
       made.append(element("pre", "output", one.o.head + gap + (one.o.tail || "")));
       if (one.o.file) made.append(element("p", "help", `${bytes(one.o.total)} in all: ${one.o.file}`));
-      else if (gap) made.append(element("p", "help", `${bytes(one.o.total)} in all; the terminal had the rest`));
+      else if (gap) made.append(element("p", "help", `${bytes(one.o.total)} in all; no file was kept of it`));
     }
     return made;
   }
