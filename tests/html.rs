@@ -165,7 +165,8 @@ fn however_much_failing_jobs_write_the_page_stays_small_and_says_what_is_left_ou
         assert!(head.starts_with("1\n2\n") && tail.ends_with("29999\n30000\n"), "{output}");
         let (left_out, total) = (output["left_out"].as_u64().unwrap(), output["total"].as_u64().unwrap());
         assert_eq!(left_out + (head.len() + tail.len()) as u64, total);
-        let whole = fs::read(output["file"].as_str().unwrap()).unwrap();
+        let folder = PathBuf::from(page.data["folder"].as_str().unwrap());
+        let whole = fs::read(folder.join(output["file"].as_str().unwrap())).unwrap();
         assert_eq!(whole.len() as u64, total);
     }
 }

@@ -101,7 +101,7 @@ pub struct Output {
     pub left_out: u64,
     /// Bytes written in all.
     pub total: u64,
-    /// Where the whole of it is.
+    /// Where the whole of it is: a name in the page's folder, or a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
@@ -116,7 +116,7 @@ impl Output {
             tail: shown(&tail),
             left_out: captured.total - (head.len() + tail.len()) as u64,
             total: captured.total,
-            file: captured.file.as_ref().map(|file| file.display().to_string()),
+            file: None,
         };
         output.cut(most);
         output

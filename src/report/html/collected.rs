@@ -2,6 +2,7 @@
 //! the texts.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::bounded::{Output, Share, cost, cut};
@@ -15,8 +16,8 @@ use crate::report::paragraph::not_held;
 /// Bytes of the page for names, for what happened, and for what was written: with 16,000 attempts and their figures it
 /// stays below 5 MB.
 const NAMES: Share = Share::new(640 << 10, 240);
-const WORDS: Share = Share::new(704 << 10, 2 << 10);
-const OUTPUTS: Share = Share::new(1280 << 10, 8 << 10);
+const WORDS: Share = Share::new(640 << 10, 2 << 10);
+const OUTPUTS: Share = Share::new(1152 << 10, 8 << 10);
 
 /// Attempts with a line of their own; of more than that passed jobs are only counted.
 const MOST_ATTEMPTS: usize = 16_000;
@@ -39,6 +40,8 @@ pub struct Collected {
     /// Until the run's own counts are there.
     tally: Tally,
     pub decisions: Vec<Decided>,
+    /// Where the files are that rows name: thousands of times the same path would be most of the page.
+    pub folder: Option<PathBuf>,
     /// Of jobs that are not done.
     before: BTreeMap<JobId, Vec<Attempt>>,
     running: BTreeMap<AttemptId, Running>,
@@ -91,6 +94,7 @@ impl Default for Collected {
             only_counted: 0,
             tally: Tally::default(),
             decisions: Vec::new(),
+            folder: None,
             before: BTreeMap::new(),
             running: BTreeMap::new(),
             stood: BTreeMap::new(),
@@ -186,11 +190,13 @@ impl Collected {
             row.stood.extend(stood.since.map(|since| (since, row.ended)));
             row.stood.iter_mut().for_each(|(_, until)| *until = until.min(row.ended));
         }
+        row.seen_file = attempt.diagnosis_file.as_deref().map(|file| self.in_folder(file));
         row.cut_words(self.words.each());
         let words = row.cost_of_words();
         let mut output = 0;
         if let Some(captured) = attempt.output.as_ref().filter(|_| shows_output(attempt, row.came)) {
-            let kept = Output::of(captured, self.outputs.each());
+            let mut kept = Output::of(captured, self.outputs.each());
+            kept.file = captured.file.as_deref().map(|file| self.in_folder(file));
             output = kept.cost();
             row.output = Some(kept);
         }
@@ -205,6 +211,14 @@ impl Collected {
         if !self.outputs.note(output) {
             self.cut_outputs();
         }
+    }
+
+    /// Its name, if it is where the others are.
+    fn in_folder(&mut self, file: &Path) -> String {
+        let folder = file.parent().unwrap_or(file);
+        let same = self.folder.get_or_insert_with(|| folder.to_owned()) == folder;
+        let name = file.file_name().filter(|_| same).map_or(file.as_os_str(), |name| name);
+        name.to_string_lossy().into_owned()
     }
 
     /// It should have been tried again, and the run ended before that.

@@ -232,6 +232,9 @@
     $("detail").scrollTop = 0;
   }
 
+  // Files are named by their name in the folder where most of them are.
+  const path = (file) => (file.includes("/") ? file : `${data.folder}/${file}`);
+
   function attempt(one, number) {
     const figures = [
       ["wall", time(one.w)], ["cpu", one.c === undefined ? "–" : time(one.c)],
@@ -246,12 +249,12 @@
     if (one.m !== undefined && one.l) made.append(meter(one.m / one.l));
     if (one.t) made.append(element("p", "", one.t));
     if (one.d) made.append(element("h3", "", "What it was doing"), element("pre", "seen", one.d));
-    if (one.df) made.append(element("p", "help", `the whole of it: ${one.df}`));
+    if (one.df) made.append(element("p", "help", `the whole of it: ${path(one.df)}`));
     if (one.o) {
       made.append(element("h3", "", "What it wrote"));
       const gap = one.o.left_out ? `${one.o.head ? "\n" : ""}... ${bytes(one.o.left_out)} left out ...\n` : "";
       made.append(element("pre", "output", one.o.head + gap + (one.o.tail || "")));
-      if (one.o.file) made.append(element("p", "help", `${bytes(one.o.total)} in all: ${one.o.file}`));
+      if (one.o.file) made.append(element("p", "help", `${bytes(one.o.total)} in all: ${path(one.o.file)}`));
       else if (gap) made.append(element("p", "help", `${bytes(one.o.total)} in all; no file was kept of it`));
     }
     return made;

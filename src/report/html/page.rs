@@ -32,6 +32,7 @@ struct Data<'a> {
     only_counted: u64,
     decisions: &'a [Decided],
     running: Vec<&'a Running>,
+    folder: Option<String>,
 }
 
 /// The whole page of what is known by now.
@@ -48,6 +49,7 @@ pub(super) fn page(run: &Collected) -> io::Result<String> {
         only_counted: run.only_counted,
         decisions: &run.decisions,
         running: run.running(),
+        folder: run.folder.as_ref().map(|folder| folder.display().to_string()),
     })?;
     let data = in_script(&data);
     // Nobody can have known it before, so even markup that got in would not be run.

@@ -71,6 +71,7 @@ pub struct Attempt {
     /// What it was doing when its time was up.
     #[serde(rename = "d", skip_serializing_if = "String::is_empty")]
     pub seen: String,
+    /// Where the whole of that is, as for its output.
     #[serde(rename = "df", skip_serializing_if = "Option::is_none")]
     pub seen_file: Option<String>,
     #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
@@ -103,7 +104,7 @@ impl Attempt {
             stood: Vec::new(),
             told,
             seen,
-            seen_file: attempt.diagnosis_file.as_ref().map(|file| file.display().to_string()),
+            seen_file: None,
             output: None,
         }
     }
