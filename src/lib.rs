@@ -16,7 +16,7 @@
 //! - [`profile`]: YAML -> profile: load, inherit, resolve against the host
 //! - [`source`]: where jobs come from: a command, its shards, a list
 //! - [`run`]: the imperative shell: one loop that feeds policy and performs its effects
-//! - [`report`]: one event stream, many readers: terminal, JSON lines
+//! - [`report`]: one event stream, many readers: terminal, JSON lines, JUnit XML, a page
 //! - [`cli`]: one file a subcommand
 
 pub mod cli;

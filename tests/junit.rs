@@ -80,7 +80,7 @@ fn every_kind_of_end_is_a_test_case_of_its_own() {
     assert_eq!(failure(case(&report, "no-such")), ("spawn-failed", 0));
     assert_eq!(failure(case(&report, "SEGV")), ("SIGSEGV", 1));
     let written = case(&report, "exit 3").system_out.as_ref().unwrap().as_str();
-    assert_eq!(written.trim_end(), "<&>]]>\n\u{fffd}red", "no letter that XML can't hold");
+    assert_eq!(written.trim_end(), "<&>]]>\n\\u{1}red", "no letter that XML can't hold");
     let peak = case(&report, "true").properties.iter().find(|said| said.name.as_str() == "pids_max").unwrap();
     assert_ne!(peak.value.as_str(), "0");
 }
@@ -95,7 +95,7 @@ fn nothing_that_a_test_writes_makes_the_file_unreadable_or_hides_what_follows() 
     let hostile = case(&report, "hostile");
     assert!(hostile.name.as_str().ends_with("]name"), "{:?}", hostile.name);
     let written = hostile.system_out.as_ref().unwrap().as_str();
-    assert_eq!(written, "A\u{fffd}B    C before \u{fffd}] after \u{fffd}P end \u{fffd}_");
+    assert_eq!(written, "A\\u{fffe}B    C before \\u{1b}] after \\u{1b}P end \\u{1b}_");
     let text = fs::read_to_string(scene.path("junit.xml")).unwrap();
     assert!(!text.contains(['\u{fffe}', '\u{ffff}', '\u{1b}']));
 }

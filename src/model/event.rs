@@ -175,7 +175,7 @@ impl Captured {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RunFinished {
     /// Jobs that passed, flaky ones among them.
     pub passed: u64,

@@ -75,7 +75,7 @@ enum Line<'a> {
         evictions: u64,
         leaked: u64,
         interrupted: bool,
-        closed: Option<&'a Cause>,
+        closed: Option<Cause>,
         governor: Option<Governor>,
         wall_ms: f64,
     },
@@ -256,7 +256,7 @@ impl<W: Write> JsonReporter<W> {
             evictions: finished.evictions,
             leaked: finished.leaked,
             interrupted: finished.interrupted,
-            closed: finished.closed.as_ref(),
+            closed: finished.closed,
             governor: finished.governed.map(|governed| Governor {
                 peak_concurrency: governed.peak_concurrency,
                 evictions: governed.evictions,

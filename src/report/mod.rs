@@ -2,6 +2,8 @@
 //!
 //! - [`json`]: a line an event, for programs
 //! - [`junit`]: JUnit XML, for CI
+//! - [`html`]: one page, for people who look at it later
+//! - [`whole_file`]: how those two are written
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
@@ -13,6 +15,7 @@
 
 pub mod diagnosis;
 pub mod governor;
+pub mod html;
 pub mod inquest;
 pub mod json;
 pub mod junit;
@@ -21,6 +24,7 @@ pub mod paragraph;
 pub mod progress;
 pub mod story;
 pub mod terminal;
+pub mod whole_file;
 
 use std::io;
 

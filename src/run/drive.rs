@@ -479,11 +479,11 @@ impl Drive {
             evictions: tally.evictions,
             leaked: self.leaked,
             interrupted: self.scheduler.interrupted(),
-            closed: self.scheduler.closed().filter(|_| tally.not_run > 0).cloned(),
+            closed: self.scheduler.closed().filter(|_| tally.not_run > 0),
             governed: self.scheduler.governed(self.shared.clock.now()),
             wall: self.shared.clock.now(),
         };
-        report(&Event::RunFinished(finished.clone()));
+        report(&Event::RunFinished(finished));
         let patience = if self.unkillable { Duration::ZERO } else { KILL_PATIENCE };
         let Drive { shared, keeper, asked_to_end, last, recorder, .. } = self;
         drop(keeper);

@@ -132,8 +132,8 @@ impl Scheduler {
     }
 
     /// Why nothing was started any more, if that is so.
-    pub fn closed(&self) -> Option<&Cause> {
-        self.closed.as_ref()
+    pub fn closed(&self) -> Option<Cause> {
+        self.closed
     }
 
     /// Whether someone asked for the end.
