@@ -5,6 +5,7 @@
 //! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided
 //! - [`profile`]: list, show and check profiles
+//! - [`service`]: the broker as a service of systemd's
 //! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`exit_code`]: what the codes mean
 //! - [`settings`]: the profile that is in force, command line included
@@ -14,6 +15,7 @@ pub mod exec;
 pub mod exit_code;
 pub mod profile;
 pub mod replay;
+pub mod service;
 pub mod settings;
 pub mod simulate;
 pub mod why;
@@ -46,6 +48,12 @@ enum Command {
         #[command(subcommand)]
         command: profile::ProfileCommand,
     },
+    /// Put the broker in place as a service of systemd's, take it away, or tell of it
+    Service {
+        /// What to do with it
+        #[command(subcommand)]
+        command: service::ServiceCommand,
+    },
     /// Run modelled jobs on a modelled machine, to see what the governor would do
     Simulate(Box<simulate::SimulateArgs>),
 }
@@ -66,6 +74,7 @@ pub fn main() -> u8 {
         Command::Why(args) => why::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Profile { command } => profile::run(&command),
+        Command::Service { command } => service::run(&command),
         Command::Simulate(args) => simulate::run(&args),
     }
 }

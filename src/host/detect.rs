@@ -71,6 +71,12 @@ impl Detection {
     pub fn owns_proc(&self) -> bool {
         !self.layers.contains(&Environment::Container)
     }
+
+    /// Whether this is a box that shares the host's session, and not its files.
+    pub fn is_boxed(&self) -> bool {
+        let kinds = [Environment::Distrobox, Environment::Toolbox];
+        kinds.iter().any(|kind| self.layers.contains(kind))
+    }
 }
 
 impl std::fmt::Display for Environment {

@@ -25,6 +25,7 @@ use crate::kernel::spawn::{self, Stack};
 use crate::model::isolation::Missing;
 use crate::model::{Enforcement, Isolation, LimitName, Limits, RunId, Tier};
 use crate::systemd::scope::{self, ScopeRequest};
+use crate::systemd::service::units::SLICE;
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -202,7 +203,7 @@ enum Scope {
 fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Scope {
     let pids = vec![std::process::id(), request.guardian];
     let description = format!("sandtest run {}", request.id);
-    if let Err(error) = scope::enter_scope(ScopeRequest { pids, description, slice: None }) {
+    if let Err(error) = scope::enter_scope(ScopeRequest { pids, description, slice: Some(SLICE.into()) }) {
         missing.push(Missing { what: error.to_string(), fix: error.fix() });
         return Scope::Refused;
     }
