@@ -97,7 +97,7 @@ fn install_puts_it_in_place_and_twice_is_the_same() {
         assert!(home.units().join(unit).is_file(), "{unit}");
     }
     let service = fs::read_to_string(home.units().join("sandtest.service")).unwrap();
-    let line = format!("\nExecStart={} serve\n", env!("CARGO_BIN_EXE_sandtest"));
+    let line = format!("\nExecStart={} serve --idle-exit 10min\n", env!("CARGO_BIN_EXE_sandtest"));
     assert!(service.contains(&line), "{service}");
     let first = [
         "--user daemon-reload",

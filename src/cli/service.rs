@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit_code::{OK, OWN_FAILURE};
+use crate::broker::protocol::Scope;
+use crate::broker::socket;
 use crate::host::{self, HostView};
 use crate::model::Bytes;
 use crate::systemd::service::{Manager, ServiceError, Whose, place, status};
@@ -70,7 +72,7 @@ fn install(whose: Whose) -> Result<String, ServiceError> {
     if !here.systemd && here.is_boxed() {
         return Err(ServiceError::Boxed { whose, program });
     }
-    let socket = socket(whose);
+    let socket = socket_of(whose);
     let placed = place::install(&manager, &program, &socket)?;
     let files = match placed.written.as_slice() {
         [] => "as before".to_owned(),
@@ -91,7 +93,7 @@ fn uninstall(whose: Whose) -> Result<String, ServiceError> {
         Err(ServiceError::NoManager { booted: false, .. }) => None,
         Err(error) => return Err(error),
     };
-    let removed = place::uninstall(whose, manager.as_ref(), &socket(whose))?;
+    let removed = place::uninstall(whose, manager.as_ref(), &socket_of(whose))?;
     if removed.is_empty() {
         return Ok("It was not installed.\n".to_owned());
     }
@@ -121,7 +123,7 @@ fn tell(whose: Whose) -> Result<(u8, String), ServiceError> {
         "units      {}{other}\nsocket     {}, {}\nbroker     {broker}\nruns       {memory}\n",
         folder.display(),
         found.socket,
-        socket(whose).display()
+        socket_of(whose).display()
     );
     Ok((if listens { OK } else { NOT_RUNNING }, text))
 }
@@ -137,11 +139,6 @@ fn program() -> Result<PathBuf, ServiceError> {
 }
 
 /// Where the units have it.
-fn socket(whose: Whose) -> PathBuf {
-    let folder = match whose {
-        Whose::System => PathBuf::from("/run"),
-        Whose::User => std::env::var_os("XDG_RUNTIME_DIR")
-            .map_or_else(|| format!("/run/user/{}", nix::unistd::geteuid()).into(), PathBuf::from),
-    };
-    folder.join("sandtest/broker.sock")
+fn socket_of(whose: Whose) -> PathBuf {
+    socket::usual(if whose == Whose::System { Scope::System } else { Scope::User })
 }

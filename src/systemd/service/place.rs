@@ -101,8 +101,9 @@ pub fn uninstall(
         manager.call(&["daemon-reload"])?;
         let _ = manager.call(&["reset-failed", SERVICE, SOCKET]);
     }
-    // systemd made it for the socket, and leaves it.
+    // systemd made the folder for the socket, and leaves it; the lock is the broker's.
     if let Some(folder) = socket.parent() {
+        let _ = fs::remove_file(socket.with_extension("sock.lock"));
         let _ = fs::remove_dir(folder);
     }
     Ok(there)

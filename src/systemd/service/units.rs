@@ -109,16 +109,16 @@ mod tests {
 
     #[test]
     fn the_service_starts_the_binary_that_installed_it() {
-        assert_eq!(exec_start("/opt/x/sandtest"), "ExecStart=/opt/x/sandtest serve");
-        assert_eq!(exec_start(SHIPPED), "ExecStart=/usr/bin/sandtest serve");
+        assert_eq!(exec_start("/opt/x/sandtest"), "ExecStart=/opt/x/sandtest serve --idle-exit 10min");
+        assert_eq!(exec_start(SHIPPED), "ExecStart=/usr/bin/sandtest serve --idle-exit 10min");
         let [_, service, _] = Whose::System.units(Path::new("/opt/sandtest")).unwrap();
-        assert!(service.text.contains("\nExecStart=/opt/sandtest serve --system\n"));
+        assert!(service.text.contains("\nExecStart=/opt/sandtest serve --scope system --idle-exit 10min\n"));
     }
 
     #[test]
     fn odd_paths_are_quoted_and_impossible_ones_refused() {
-        assert_eq!(exec_start("/my tests/100%/st"), "ExecStart=\"/my tests/100%%/st\" serve");
-        assert_eq!(exec_start("/a\"b\\c"), "ExecStart=\"/a\\\"b\\\\c\" serve");
+        assert_eq!(exec_start("/my tests/100%/st"), "ExecStart=\"/my tests/100%%/st\" serve --idle-exit 10min");
+        assert_eq!(exec_start("/a\"b\\c"), "ExecStart=\"/a\\\"b\\\\c\" serve --idle-exit 10min");
         for path in ["relative", "/new\nline"] {
             let refused = Whose::User.units(Path::new(path));
             assert!(matches!(refused, Err(ServiceError::Unwritable { .. })), "{refused:?}");
