@@ -51,6 +51,7 @@ impl Job {
             restartable: true,
             weight: 1,
             groups: Vec::new(),
+            about: About::default(),
         };
         Job { request, size, lasts }
     }
