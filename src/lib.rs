@@ -17,7 +17,7 @@
 //! - [`source`]: where jobs come from: a command, its shards, a list
 //! - [`run`]: the imperative shell: one loop that feeds policy and performs its effects
 //! - [`broker`]: one budget for many runs: protocol, metrics
-//! - [`report`]: one event stream, many readers: terminal, JSON lines
+//! - [`report`]: one event stream, many readers: terminal, JSON lines, JUnit XML, a page
 //! - [`cli`]: one file a subcommand
 
 pub mod broker;

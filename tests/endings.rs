@@ -156,7 +156,7 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
         - {match: 'sleep 7072', on_timeout: {command: 'sleep 7073', limit: 200ms}, timeout: 300ms}\n\
         - {match: 'sleep 7074', on_timeout: 'no-such-debugger {pid}', timeout: 300ms}\n\
         - {match: 'sleep 7075', on_timeout: 'kill -QUIT {pid}', timeout: 300ms}\n\
-        - {match: 'sleep 7076', on_timeout: \"sh -c 'kill {pid}; sleep 0.3; sleep 7077'\", timeout: 300ms}\n\
+        - {match: 'sleep 7076', on_timeout: \"sh -c 'echo first; sleep 0.2; kill {pid}; sleep 7077'\", timeout: 300ms}\n\
         - {match: 'sleep 7078', on_timeout: \"sh -c 'echo $TMPDIR $SANDTEST_GROUP_PORT_SLOT'\", timeout: 300ms, groups: [port]}\n\
         groups: {port: 1}\n";
     fs::write(scene.path("sandtest.yaml"), rules).unwrap();
@@ -181,6 +181,7 @@ fn a_command_is_asked_about_what_hangs_and_has_a_limit_of_its_own() {
     let ended = ran.attempts().into_iter().find(|attempt| attempt["job"] == "sleep 7076").unwrap();
     assert_eq!(ended["leaked"], 0, "who asks is not of the job: {}", ran.err);
     assert_eq!(asked["sleep 7076"]["ended"], "the attempt ended meanwhile", "{}", ran.err);
+    assert_eq!(asked["sleep 7076"]["output"][0], "first", "what it wrote is kept: {}", ran.err);
     assert_eq!(alive("7077"), Vec::<u32>::new());
     assert!(ran.err.contains("sandtest.yaml:2"), "who set the time: {}", ran.err);
     assert_eq!(alive("7073"), Vec::<u32>::new());
@@ -221,6 +222,32 @@ fn one_failure_too_many_ends_what_runs_if_it_is_to() {
     assert!(ran.err.contains("since others had failed"), "{}", ran.err);
     assert_eq!(alive("70772"), Vec::<u32>::new());
     assert!(ran.wall < Duration::from_secs(5), "{:?}", ran.wall);
+}
+
+#[test]
+fn an_on_timeout_command_does_not_outlast_the_time_of_the_run() {
+    let scene = Scene::new();
+    let rules = "rules: [{match: '*', on_timeout: {command: sleep 7091, limit: 60s}, timeout: 300ms}]\n";
+    fs::write(scene.path("sandtest.yaml"), rules).unwrap();
+    let ran = scene.run(&["sleep 7092".into(), "sleep 7093".into()], &["-j1", "--run-timeout", "1s"]);
+    assert!(ran.wall < Duration::from_secs(6), "{:?}", ran.wall);
+    assert_eq!(
+        (&ran.last()["closed"], &ran.last()["not_run"]),
+        (&"run-timeout".into(), &1.into()),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("the time of the whole run was up"), "{}", ran.err);
+    assert_eq!(alive("7091"), Vec::<u32>::new());
+}
+
+#[test]
+fn a_guardian_that_a_job_has_stopped_holds_nobody_up() {
+    let scene = Scene::new();
+    let job = "sh -c 'for c in $(cat /proc/$PPID/task/*/children); do grep -q guard /proc/$c/comm && kill -STOP $c && touch stopped; done; exit 0'";
+    let ran = scene.run(&[job.to_owned()], &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(scene.path("stopped").exists(), "it found the guardian");
 }
 
 #[test]

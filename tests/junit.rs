@@ -80,9 +80,24 @@ fn every_kind_of_end_is_a_test_case_of_its_own() {
     assert_eq!(failure(case(&report, "no-such")), ("spawn-failed", 0));
     assert_eq!(failure(case(&report, "SEGV")), ("SIGSEGV", 1));
     let written = case(&report, "exit 3").system_out.as_ref().unwrap().as_str();
-    assert_eq!(written.trim_end(), "<&>]]>\nred", "no letter that XML can't hold");
+    assert_eq!(written.trim_end(), "<&>]]>\n\\u{1}red", "no letter that XML can't hold");
     let peak = case(&report, "true").properties.iter().find(|said| said.name.as_str() == "pids_max").unwrap();
     assert_ne!(peak.value.as_str(), "0");
+}
+
+#[test]
+fn nothing_that_a_test_writes_makes_the_file_unreadable_or_hides_what_follows() {
+    let scene = Scene::new(&["true", "python3 hostile.py \u{fffe}\u{ffff}\u{1b}]name"]);
+    let hostile = "import sys; sys.stdout.buffer.write(b'A\\xef\\xbf\\xbeB\\tC before \\x1b] after \\x1bP end \\x1b_'); sys.exit(1)";
+    fs::write(scene.path("hostile.py"), hostile).unwrap();
+    assert_eq!(scene.run(&["--junit", "junit.xml"]).status.code(), Some(100));
+    let report = scene.report();
+    let hostile = case(&report, "hostile");
+    assert!(hostile.name.as_str().ends_with("]name"), "{:?}", hostile.name);
+    let written = hostile.system_out.as_ref().unwrap().as_str();
+    assert_eq!(written, "A\\u{fffe}B    C before \\u{1b}] after \\u{1b}P end \\u{1b}_");
+    let text = fs::read_to_string(scene.path("junit.xml")).unwrap();
+    assert!(!text.contains(['\u{fffe}', '\u{ffff}', '\u{1b}']));
 }
 
 #[test]

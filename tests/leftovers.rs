@@ -277,6 +277,15 @@ fn files_in_shared_memory_are_told_once_and_stay() {
 }
 
 #[test]
+fn what_stays_is_a_failure_that_no_second_try_takes_back() {
+    let (scene, shm) = (Scene::new(), Shm::new("stays"));
+    let child = scene.start(&[&format!("echo x > {}", shm.shown())], &["--leak", "fail", "--retries", "2"]);
+    let ran = scene.ended(child);
+    let verdicts: Vec<&str> = ran.events.iter().filter_map(|event| event["verdict"].as_str()).collect();
+    assert_eq!((verdicts, ran.events.len()), (vec!["leak"], 1), "{}", ran.err);
+}
+
+#[test]
 fn what_another_may_have_made_waits_for_its_end_and_is_no_certainty() {
     let (scene, kept, used) = (Scene::new(), Shm::new("kept"), Shm::new("used"));
     // The second ends while the first still uses its own, and has left nothing itself.

@@ -14,6 +14,7 @@ use sandtest::model::{
     Outcome, Process, Profile, RunId, Tier, Verdict,
 };
 use sandtest::report::Reporter;
+use sandtest::report::html::HtmlReporter;
 use sandtest::report::json::JsonReporter;
 use sandtest::report::terminal::{Look, TerminalReporter};
 
@@ -102,6 +103,8 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         verdict: Some(Verdict::Pass),
         exit: Some(Exit::Code(0)),
         spawn_error: None,
+        began: Duration::from_millis(100),
+        ended: Duration::from_millis(1334),
         wall: Duration::from_millis(1234),
         frozen: Duration::ZERO,
         evidence: Evidence {
@@ -354,9 +357,67 @@ fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
 #[test]
 fn json_lines_are_the_contracts() {
     let mut lines = Vec::new();
-    let mut reporter = JsonReporter::new(&mut lines);
+    let mut reporter = JsonReporter::new(&mut lines, &profile());
     for event in run_of_many(isolation(Tier::Process, Enforcement::Sampled)) {
         reporter.event(&event).expect("a vector takes everything");
     }
     insta::assert_snapshot!(String::from_utf8_lossy(&lines));
+}
+
+/// 5,000 jobs that fail three times each, with names, reasons and output made to be large in a page.
+#[test]
+fn the_worst_run_makes_a_page_that_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    let mut page = HtmlReporter::create(&path, &profile()).unwrap();
+    page.event(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false)).unwrap();
+    let wild = |bytes: usize| "<\"\\\u{2028}\u{1b}é".repeat(bytes / 10);
+    let seen = Diagnosis { reading: wild(800), ..Diagnosis::default() };
+    let left = Process { pid: 1, name: wild(100), command: wild(600), listening: Vec::new() };
+    let state = format!("/{}", "state".repeat(100));
+    let text = wild(32 << 10).into_bytes();
+    for job in 0..5000 {
+        for number in 1..=3 {
+            let output = Captured {
+                head: text.clone(),
+                tail: text.clone(),
+                total: 1 << 30,
+                file: Some(format!("{state}/{job}-{number}.log").into()),
+                file_lacks: 0,
+            };
+            let evidence = Evidence { leaked: vec![left.clone()], leaked_count: 1, ..Evidence::default() };
+            let end = failed(job, &format!("{job} {}", wild(1000)), Outcome::Timeout, None, evidence);
+            let again = number < 3;
+            let end = AttemptFinished {
+                attempt: Attempt { id: AttemptId { job: JobId(job), number }, slot: job % 16 },
+                verdict: end.verdict.filter(|_| !again),
+                retry_in: again.then_some(Duration::ZERO),
+                diagnosis: Some(Box::new(seen.clone())),
+                diagnosis_file: Some(format!("{state}/{job}-{number}.diagnosis.txt").into()),
+                output: Some(output),
+                ..end
+            };
+            page.event(&Event::AttemptFinished(Box::new(end))).unwrap();
+        }
+    }
+    let decision = Decision {
+        action: Action::Evict,
+        attempt: None,
+        state: State::Red,
+        signal: Signal::Memory,
+        value: 0,
+        line: 0,
+        left: Bytes(0),
+        budget: Bytes(8 << 30),
+        filling: Bytes(400 << 20),
+        held: 5,
+    };
+    for at in 0..20_000 {
+        let at = Duration::from_millis(at);
+        page.event(&Event::Governor { at, decision, job: Some(wild(1000)) }).unwrap();
+    }
+    page.event(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() })).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.len() < 4_900_000, "{} bytes", text.len());
+    assert!(text.contains("5,000 of 9 jobs failed") && text.contains("\"id\":4999"));
 }

@@ -22,6 +22,7 @@ use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
 use crate::report::Reporter;
+use crate::report::html::HtmlReporter;
 use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
 use crate::report::junit::JunitReporter;
@@ -121,6 +122,9 @@ pub struct ExecArgs {
     /// Write JUnit XML to FILE
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     junit: Option<PathBuf>,
+    /// Write a page to FILE that a browser shows: timeline, memory, every job
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    html: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required_unless_present = "jobs_from")]
@@ -192,10 +196,14 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let jobs = jobs(drafts, names, &settings.rules, &profile);
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
-        reporters.add(JsonReporter::new(create(path)?), Some(path));
+        reporters.add(JsonReporter::new(create(path)?, &profile), Some(path));
     }
     if let Some(path) = &args.junit {
         let reporter = JunitReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
+        reporters.add(reporter, Some(path));
+    }
+    if let Some(path) = &args.html {
+        let reporter = HtmlReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
         reporters.add(reporter, Some(path));
     }
     let recording = args.record.as_deref().map(create).transpose()?;
@@ -207,7 +215,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let temporary = (!pass_through).then(|| Temporary::place(&id)).flatten();
     let mut record = Record::begin(&id, temporary.clone()).map_err(Failure::new)?;
     let events = record.events_path();
-    reporters.add(JsonReporter::new(create(&events)?), Some(&events));
+    reporters.add(JsonReporter::new(create(&events)?, &profile), Some(&events));
     reporters.add(DiagnosisFiles, None);
     reporters.add(TerminalReporter::on_stderr(&profile), None);
 

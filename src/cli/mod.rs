@@ -2,6 +2,7 @@
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`doctor`]: what this environment allows, and how to get more
+//! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided
 //! - [`profile`]: list, show and check profiles
 //! - [`simulate`]: run modelled jobs on a modelled machine
@@ -15,6 +16,7 @@ pub mod profile;
 pub mod replay;
 pub mod settings;
 pub mod simulate;
+pub mod why;
 
 use clap::Parser;
 
@@ -34,6 +36,8 @@ enum Command {
     Exec(Box<exec::ExecArgs>),
     /// Tell what this environment allows, what is missing, and how to get it
     Doctor(doctor::DoctorArgs),
+    /// Tell what became of a job of the last run, and why: waits, freezes, evictions, ends
+    Why(why::WhyArgs),
     /// Step through a recorded run again and print what the governor decided
     Replay(replay::ReplayArgs),
     /// List, show and check profiles
@@ -59,6 +63,7 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Exec(args) => exec::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Why(args) => why::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Profile { command } => profile::run(&command),
         Command::Simulate(args) => simulate::run(&args),

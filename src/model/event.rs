@@ -108,7 +108,11 @@ pub struct AttemptFinished {
     pub exit: Option<Exit>,
     /// Why it never began.
     pub spawn_error: Option<SpawnError>,
-    /// From just before the spawn to the end of the first process.
+    /// When it was about to be spawned, since the run began.
+    pub began: Duration,
+    /// When its first process ended, since the run began.
+    pub ended: Duration,
+    /// From the one to the other, without the time frozen.
     pub wall: Duration,
     /// Of it, how long it was frozen.
     pub frozen: Duration,
@@ -187,6 +191,8 @@ pub struct RunFinished {
     pub leaked: u64,
     /// Whether someone asked for the end.
     pub interrupted: bool,
+    /// Why nothing more was started before all had run: `MaxFail`, `RunTimeout` or `Interrupted`.
+    pub closed: Option<Cause>,
     /// What the governor came to; `None` without one.
     pub governed: Option<Governed>,
     /// The whole run.

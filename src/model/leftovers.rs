@@ -24,6 +24,11 @@ impl Leftovers {
         self.files.is_none() && self.objects.is_empty() && self.memory.is_none()
     }
 
+    /// Whether another try of the same job would find some of it there.
+    pub fn is_still_there(&self) -> bool {
+        !self.objects.is_empty() || self.memory.is_some()
+    }
+
     /// Whether there is something that no other job can have left.
     pub fn is_certain(&self) -> bool {
         self.files.is_some() || self.memory.is_some() || self.objects.iter().any(|object| object.certain)

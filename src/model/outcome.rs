@@ -65,7 +65,7 @@ impl Verdict {
 }
 
 /// Why an attempt ended the way it did, beyond its outcome; for people and for the scheduler.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// Its own doing.

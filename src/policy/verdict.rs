@@ -110,7 +110,7 @@ pub fn judge(
     match exit {
         Some(Exit::Code(0)) => of(Outcome::Exited, cause),
         Some(_) if some(evidence.pids_max_events) && cause == Cause::Own => match &evidence.pids_refused_by {
-            Some(other) if *other != Cause::Own => of(Outcome::Evicted, other.clone()),
+            Some(other) if *other != Cause::Own => of(Outcome::Evicted, *other),
             _ => of(Outcome::Pids, Cause::Own),
         },
         Some(Exit::Code(_)) => of(Outcome::Exited, cause),

@@ -194,6 +194,10 @@ pub(super) fn duration(text: &str, expected: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok() {
         return Err(format!("{text:?} has no unit; expected {expected}"));
     }
+    // To humantime a month, and hardly ever meant.
+    if text.ends_with('M') {
+        return Err(format!("{text:?} would be months, a minute is `m`; expected {expected}"));
+    }
     let time = humantime::parse_duration(text).map_err(|_| not(text, "a duration", expected))?;
     if time > LONGEST { Err(format!("{text:?} is more than a year; expected {expected}")) } else { Ok(time) }
 }

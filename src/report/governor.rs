@@ -46,7 +46,8 @@ pub fn summary(governed: &Governed) -> Option<String> {
     Some(format!("governor: {}", parts.join(", ")))
 }
 
-fn seen(decision: &Decision) -> String {
+/// What was seen.
+pub fn seen(decision: &Decision) -> String {
     let percent = |thousandths: u64| format!("{} %", thousandths / 10);
     let waited = |what: &str| {
         let (value, line) = (percent(decision.value), percent(decision.line));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Reporter;
+use super::paragraph::explain;
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
@@ -15,7 +16,8 @@ use crate::model::isolation::Missing;
 use crate::model::leftovers::{Files, Object};
 use crate::model::retry::Unsettled;
 use crate::model::{
-    Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
+    Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, Profile, RunId, Tier,
+    Verdict,
 };
 
 /// Writes the stream to `sink`.
@@ -23,6 +25,7 @@ pub struct JsonReporter<W> {
     sink: W,
     /// What the first event said, for the later ones.
     isolation: Option<Isolation>,
+    profile: Profile,
     line: Vec<u8>,
 }
 
@@ -72,6 +75,7 @@ enum Line<'a> {
         evictions: u64,
         leaked: u64,
         interrupted: bool,
+        closed: Option<Cause>,
         governor: Option<Governor>,
         wall_ms: f64,
     },
@@ -110,12 +114,15 @@ struct Attempt<'a> {
     outcome: Outcome,
     cause: &'a Cause,
     verdict: Option<Verdict>,
+    told: Option<String>,
     retry_in_ms: Option<f64>,
     tries: u32,
     tries_max: u32,
     exit_code: Option<i32>,
     signal: Option<i32>,
     spawn_error: Option<&'a str>,
+    began_ms: f64,
+    ended_ms: f64,
     wall_ms: f64,
     cpu_ms: Option<f64>,
     cpu_throttled_ms: Option<f64>,
@@ -149,9 +156,9 @@ struct Output<'a> {
 }
 
 impl<W: Write> JsonReporter<W> {
-    /// Writes to `sink`, unbuffered: each line at once.
-    pub fn new(sink: W) -> JsonReporter<W> {
-        JsonReporter { sink, isolation: None, line: Vec::new() }
+    /// Writes to `sink`, unbuffered: each line at once. `profile`: who set the limits that are told of.
+    pub fn new(sink: W, profile: &Profile) -> JsonReporter<W> {
+        JsonReporter { sink, isolation: None, profile: profile.clone(), line: Vec::new() }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -196,12 +203,15 @@ impl<W: Write> JsonReporter<W> {
             outcome: finished.outcome,
             cause: &finished.cause,
             verdict: finished.verdict,
+            told: self.isolation.as_ref().and_then(|isolation| explain(finished, isolation, &self.profile)),
             retry_in_ms: finished.retry_in.map(ms),
             tries: finished.tries.this,
             tries_max: finished.tries.most,
             exit_code,
             signal,
             spawn_error: finished.spawn_error.as_ref().map(|error| error.message.as_str()),
+            began_ms: ms(finished.began),
+            ended_ms: ms(finished.ended),
             wall_ms: ms(finished.wall),
             cpu_ms: evidence.cpu_time.map(ms),
             cpu_throttled_ms: evidence.cpu_throttled.map(ms),
@@ -246,6 +256,7 @@ impl<W: Write> JsonReporter<W> {
             evictions: finished.evictions,
             leaked: finished.leaked,
             interrupted: finished.interrupted,
+            closed: finished.closed,
             governor: finished.governed.map(|governed| Governor {
                 peak_concurrency: governed.peak_concurrency,
                 evictions: governed.evictions,

@@ -1,43 +1,32 @@
 //! JUnit XML in the shape that Jenkins, GitLab and nextest's readers take: a test case a job, with what failed tries came to
 //! as `flakyFailure` or `rerunFailure`, and what the kernel told as properties.
-//!
-//! ```text
-//! job ended ─▶ test case ─▶ not written for a while? ─▶ FILE.part ─▶ FILE          (a run that is killed has a report)
-//! run ended ─────────────────────────────────────────▶ FILE.part ─▶ FILE
-//! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use quick_junit::{
     FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
 
-use super::paragraph::{explain, signal_name};
+use super::paragraph::{explain, first_sentence, in_a_word};
+use super::whole_file::WholeFile;
 use super::{Reporter, diagnosis};
 use crate::model::event::{AttemptFinished, Event, RunStarted};
-use crate::model::{Bytes, Exit, Isolation, JobId, Outcome, Profile, Verdict};
-
-/// It is written anew at most so often before the end of the run,
-const SELDOM: Duration = Duration::from_secs(2);
-
-/// and takes at most such a part of the time.
-const PART: u32 = 100;
+use crate::model::text::shown;
+use crate::model::{Bytes, Isolation, JobId, Profile, Verdict};
 
 /// Keeps what ended, and writes it.
 pub struct JunitReporter {
-    to: Target,
+    file: WholeFile,
     profile: Profile,
     isolation: Option<Isolation>,
     begun: SystemTime,
     suite: TestSuite,
     /// Of jobs that are not done: tries that failed, and how often they were evicted.
     before: BTreeMap<JobId, Before>,
-    due: Instant,
 }
 
 /// What came before a job's last attempt.
@@ -47,31 +36,19 @@ struct Before {
     evictions: u32,
 }
 
-/// Where it is written.
-enum Target {
-    /// Written beside it first, so that what is there is whole at any time.
-    File(PathBuf),
-    /// A pipe or a device: once, at the end.
-    Stream(File),
-}
-
 impl JunitReporter {
     /// Writes to `path`.
     ///
     /// # Errors
     /// If it can't be written there: a folder, one that is not there, no right to.
     pub fn create(path: &Path, profile: &Profile) -> io::Result<JunitReporter> {
-        let file = File::create(path)?;
-        let to =
-            if file.metadata()?.is_file() { Target::File(path.to_owned()) } else { Target::Stream(file) };
         Ok(JunitReporter {
-            to,
+            file: WholeFile::create(path)?,
             profile: profile.clone(),
             isolation: None,
             begun: SystemTime::now(),
             suite: TestSuite::new("sandtest"),
             before: BTreeMap::new(),
-            due: Instant::now() + SELDOM,
         })
     }
 
@@ -94,7 +71,7 @@ impl JunitReporter {
                 let before = self.before.remove(&job).unwrap_or_default();
                 let case = self.case(attempt, verdict, before);
                 self.suite.add_test_case(case);
-                self.write_if_due()
+                self.file.write_if_due(|| text_of(&self.suite, self.begun))
             }
             None if attempt.retry_in.is_some() => {
                 let tried = self.rerun(attempt);
@@ -122,7 +99,7 @@ impl JunitReporter {
                 self.told(attempt)
             };
             status
-                .set_type(type_of(attempt, verdict))
+                .set_type(in_a_word(attempt, verdict))
                 .set_message(first_sentence(&told))
                 .set_description(told);
             // It passed in the end, and what failed before is why it counts as it does.
@@ -132,13 +109,13 @@ impl JunitReporter {
             status
         };
         status.add_reruns(before.tries);
-        let mut case = TestCase::new(attempt.job.as_str(), status);
+        let mut case = TestCase::new(plain(attempt.job.as_bytes()), status);
         case.set_classname("sandtest").set_time(attempt.wall);
         let begun = SystemTime::now().checked_sub(attempt.wall).unwrap_or(self.begun);
         case.set_timestamp(DateTime::<Utc>::from(begun));
         case.add_properties(properties(attempt, before.evictions));
         if let Some(output) = text(attempt).filter(|_| !passed) {
-            case.set_system_out_lossy(output);
+            case.set_system_out(output);
         }
         case
     }
@@ -146,10 +123,10 @@ impl JunitReporter {
     fn rerun(&self, attempt: &AttemptFinished) -> TestRerun {
         let told = self.told(attempt);
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type(type_of(attempt, Verdict::Fail)).set_message(first_sentence(&told));
+        rerun.set_type(in_a_word(attempt, Verdict::Fail)).set_message(first_sentence(&told));
         rerun.set_time(attempt.wall).set_description(told);
         if let Some(output) = text(attempt) {
-            rerun.set_system_out_lossy(output);
+            rerun.set_system_out(output);
         }
         rerun
     }
@@ -159,57 +136,21 @@ impl JunitReporter {
         let explained =
             self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
         let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen)).unwrap_or_default();
-        explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n")
+        plain(explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n").as_bytes())
     }
 
-    /// It should have been tried again, and the run ended before that.
+    /// It should have been tried again, and the run ended before that: its last try is what it came to.
     fn given_up(&mut self, job: JobId, name: &str) {
         let mut tries = self.before.remove(&job).unwrap_or_default().tries;
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        if let Some(last) = tries.pop() {
-            let text =
-                |part: Option<quick_junit::XmlString>| part.map_or(String::new(), |text| text.into_string());
-            status
-                .set_type(text(last.ty))
-                .set_message(text(last.message))
-                .set_description(text(last.description));
+        if let Some(TestRerun { message: Some(message), ty: Some(ty), .. }) = tries.pop() {
+            let told = format!("{}. The run ended before it could be tried again.", message.as_str());
+            status.set_type(ty).set_message(message).set_description(told);
         }
         status.add_reruns(tries);
-        let mut case = TestCase::new(name, status);
+        let mut case = TestCase::new(plain(name.as_bytes()), status);
         case.set_classname("sandtest");
         self.suite.add_test_case(case);
-    }
-
-    fn write_if_due(&mut self) -> io::Result<()> {
-        let begin = Instant::now();
-        if begin < self.due || matches!(self.to, Target::Stream(_)) {
-            return Ok(());
-        }
-        let written = self.write();
-        let end = Instant::now();
-        self.due = end + SELDOM.max((end - begin).saturating_mul(PART));
-        written
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let wall = self.begun.elapsed().unwrap_or_default();
-        let mut suite = self.suite.clone();
-        suite.set_time(wall);
-        let mut report = Report::new("sandtest");
-        report.set_timestamp(DateTime::<Utc>::from(self.begun)).set_time(wall).add_test_suite(suite);
-        let text = report.to_string().map_err(io::Error::other)?;
-        match &mut self.to {
-            Target::Stream(file) => file.write_all(text.as_bytes()),
-            Target::File(path) => {
-                let mut part = path.clone().into_os_string();
-                part.push(".part");
-                let written = fs::write(&part, text).and_then(|()| fs::rename(&part, path));
-                if written.is_err() {
-                    let _ = fs::remove_file(&part);
-                }
-                written
-            }
-        }
     }
 }
 
@@ -219,7 +160,7 @@ impl Reporter for JunitReporter {
             Event::RunStarted(started) => self.run_started(started),
             Event::AttemptFinished(attempt) => return self.attempt_finished(attempt),
             Event::GivenUp { attempt, job } => self.given_up(attempt.job, job),
-            Event::RunFinished(_) => return self.write(),
+            Event::RunFinished(_) => return self.file.write(&text_of(&self.suite, self.begun)?),
             Event::AttemptStarted { .. }
             | Event::Slow { .. }
             | Event::Unsettled { .. }
@@ -229,26 +170,13 @@ impl Reporter for JunitReporter {
     }
 }
 
-/// What it failed of, in a word or two.
-fn type_of(attempt: &AttemptFinished, verdict: Verdict) -> String {
-    match (attempt.outcome, attempt.exit) {
-        _ if verdict == Verdict::Flaky => "flaky".into(),
-        (Outcome::Oom, _) => "oom".into(),
-        (Outcome::Pids, _) => "pids".into(),
-        (Outcome::Timeout, _) => "timeout".into(),
-        (Outcome::Evicted, _) => "evicted".into(),
-        (Outcome::SpawnFailed, _) => "spawn-failed".into(),
-        (_, Some(Exit::Code(0))) => "leak".into(),
-        (_, Some(Exit::Code(code))) => format!("exit code {code}"),
-        (_, Some(Exit::Signal(number))) => signal_name(number),
-        (_, None) => "lost".into(),
-    }
-}
-
-/// Without its stop.
-fn first_sentence(told: &str) -> &str {
-    let line = told.lines().next().unwrap_or_default();
-    line.split_once(". ").map_or(line.trim_end_matches('.'), |(first, _)| first)
+fn text_of(suite: &TestSuite, begun: SystemTime) -> io::Result<String> {
+    let wall = begun.elapsed().unwrap_or_default();
+    let mut suite = suite.clone();
+    suite.set_time(wall);
+    let mut report = Report::new("sandtest");
+    report.set_timestamp(DateTime::<Utc>::from(begun)).set_time(wall).add_test_suite(suite);
+    report.to_string().map_err(io::Error::other)
 }
 
 /// What the kernel told: sizes in bytes, times in milliseconds.
@@ -272,12 +200,17 @@ fn properties(attempt: &AttemptFinished, evictions: u32) -> Vec<Property> {
 }
 
 /// What is kept of the output, with a line for what is not; `None` if nothing was written.
-fn text(attempt: &AttemptFinished) -> Option<Vec<u8>> {
+fn text(attempt: &AttemptFinished) -> Option<String> {
     let output = attempt.output.as_ref().filter(|output| output.total > 0)?;
     let mut text = output.head.clone();
     if output.left_out() > 0 {
         text.extend(format!("\n... {} left out ...\n", Bytes(output.left_out())).bytes());
     }
     text.extend(&output.tail);
-    Some(text)
+    Some(plain(&text))
+}
+
+/// Of what a test chose. The writer would drop tabs.
+fn plain(text: &[u8]) -> String {
+    shown(text).replace('\t', "    ")
 }

@@ -67,7 +67,7 @@ fn files(files: &Files) -> String {
     let named = list(files.first.iter().cloned(), files.count);
     let named = if named.is_empty() { String::new() } else { format!(": {named}") };
     if let (0, Some(why)) = (files.count, &files.kept) {
-        return format!("left files in its TMPDIR that can't be removed: {why}.");
+        return format!("left files in its TMPDIR, not removed: {why}.");
     }
     let now = files.kept.as_ref().map_or("removed".to_owned(), |why| format!("not removed: {why}"));
     format!("left {} {noun} in its TMPDIR ({}){named}; {now}.", files.count, files.bytes)
@@ -145,9 +145,8 @@ mod tests {
         let kept = Some("/tmp/sandtest-1/0: /tmp/sandtest-1/0/m is mounted in it".to_owned());
         let files = Files { kept, ..Files::default() };
         let text = told(Leftovers { files: Some(Box::new(files)), ..Leftovers::default() });
-        assert!(
-            text.ends_with("(0 B); not removed: /tmp/sandtest-1/0: /tmp/sandtest-1/0/m is mounted in it."),
-            "{text}"
-        );
+        let wanted =
+            "left files in its TMPDIR, not removed: /tmp/sandtest-1/0: /tmp/sandtest-1/0/m is mounted in it.";
+        assert_eq!(text, wanted);
     }
 }

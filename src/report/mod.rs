@@ -2,23 +2,29 @@
 //!
 //! - [`json`]: a line an event, for programs
 //! - [`junit`]: JUnit XML, for CI
+//! - [`html`]: one page, for people who look at it later
+//! - [`whole_file`]: how those two are written
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
 //! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
 //! - [`inquest`]: the file where all of that goes
 //! - [`left`]: what was left behind, and how to be rid of it
+//! - [`story`]: a run told again from its events
 //! - [`progress`]: the live line of a terminal
 
 pub mod diagnosis;
 pub mod governor;
+pub mod html;
 pub mod inquest;
 pub mod json;
 pub mod junit;
 pub mod left;
 pub mod paragraph;
 pub mod progress;
+pub mod story;
 pub mod terminal;
+pub mod whole_file;
 
 use std::io;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::left;
 use crate::model::event::AttemptFinished;
 use crate::model::profile::Origin;
-use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Profile};
+use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Profile, Verdict};
 
 /// Held back for less than this, nobody waited for the processor.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
@@ -273,6 +273,28 @@ impl Teller<'_> {
             None => format!("set by {otherwise}"),
         }
     }
+}
+
+/// What an attempt failed of, in a word or two.
+pub fn in_a_word(attempt: &AttemptFinished, verdict: Verdict) -> String {
+    match (attempt.outcome, attempt.exit) {
+        _ if verdict == Verdict::Flaky => "flaky".into(),
+        (Outcome::Oom, _) => "oom".into(),
+        (Outcome::Pids, _) => "pids".into(),
+        (Outcome::Timeout, _) => "timeout".into(),
+        (Outcome::Evicted, _) => "evicted".into(),
+        (Outcome::SpawnFailed, _) => "spawn-failed".into(),
+        (_, Some(Exit::Code(0))) => "leak".into(),
+        (_, Some(Exit::Code(code))) => format!("exit code {code}"),
+        (_, Some(Exit::Signal(number))) => signal_name(number),
+        (_, None) => "lost".into(),
+    }
+}
+
+/// The first sentence of what was told, without its stop.
+pub fn first_sentence(told: &str) -> &str {
+    let line = told.lines().next().unwrap_or_default();
+    line.split_once(". ").map_or(line.trim_end_matches('.'), |(first, _)| first)
 }
 
 /// A duration in the unit that reads best.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::model::AttemptId;
+use crate::model::text::harmless;
 
 /// How often it is redrawn if nothing happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -39,7 +40,7 @@ impl Progress {
 
     /// A job runs.
     pub fn started(&mut self, id: AttemptId, name: &str) {
-        self.running.insert(id, name.to_owned());
+        self.running.insert(id, harmless(name));
         self.show_running();
     }
 

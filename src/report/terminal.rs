@@ -306,7 +306,8 @@ impl<W: Write> TerminalReporter<W> {
             (finished.failed, "failed"),
             (finished.not_run, "not run"),
             (finished.flaky, "flaky among these"),
-            (finished.evictions, "evicted and run again"),
+            // Of those that wait to run again the end of the run makes some that never do.
+            (finished.evictions, if finished.not_run == 0 { "evicted and run again" } else { "evicted" }),
         ];
         parts.extend(
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
@@ -324,9 +325,15 @@ impl<W: Write> TerminalReporter<W> {
                 format!("sandtest: {} {noun} left files in the TMPDIR{such_as}: removed", self.littered);
             text += &self.wrap(&self.cut(&line, 0), 0);
         }
-        if finished.not_run > 0 && finished.failed > 0 && !finished.interrupted {
-            text +=
-                &self.wrap("sandtest: after a failure nothing more was started; --max-fail N allows more, --no-fail-fast all", 0);
+        let ended_early = match finished.closed {
+            Some(Cause::MaxFail) => {
+                Some("after a failure nothing more was started; --max-fail N allows more, --no-fail-fast all")
+            }
+            Some(Cause::RunTimeout) => Some("the time of the whole run was up; --run-timeout gives it more"),
+            _ => None,
+        };
+        if let Some(why) = ended_early.filter(|_| finished.not_run > 0) {
+            text += &self.wrap(&format!("sandtest: {why}"), 0);
         }
         let interrupted = if finished.interrupted { ", interrupted" } else { "" };
         let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;

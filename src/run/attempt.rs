@@ -70,6 +70,9 @@ pub(super) enum News {
 pub(super) struct Ended {
     pub attempt: Attempt,
     pub end: End,
+    /// By the run's clock, like the end of its first process.
+    pub began: Duration,
+    pub ended: Duration,
     pub wall: Duration,
     pub frozen: Duration,
     pub limits: Limits,
@@ -163,7 +166,8 @@ pub(super) async fn supervise(
 
     let mut end = wait::first_process(&live, &child, output.as_mut()).await;
     let held = live.frozen.get().total(shared.clock.now());
-    let wall = (shared.clock.now() - began).saturating_sub(held);
+    let ended = shared.clock.now();
+    let wall = (ended - began).saturating_sub(held);
     if let Ok(Some(_)) = end {
         // Before anything else is waited for: its number may be another's from now on.
         live.reaped.set(true);
@@ -213,7 +217,7 @@ pub(super) async fn supervise(
     let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
     let end = End { id: attempt.id, exit, spawn_error: None, evidence };
     let frozen = shared.clock.paused() - paused + held;
-    let ended = Ended { attempt, end, wall, frozen, limits, output, groups };
+    let ended = Ended { attempt, end, began, ended, wall, frozen, limits, output, groups };
     let _ = shared.news.send(News::Ended(Box::new(ended)));
 }
 
@@ -284,8 +288,18 @@ impl Shared {
         let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
         let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();
         let end = End { id: attempt.id, exit: None, spawn_error: Some(error), evidence };
-        let (wall, frozen) = (Duration::ZERO, Duration::ZERO);
-        let ended = Ended { attempt, end, wall, frozen, limits, output: None, groups: group };
+        let (now, none) = (self.clock.now(), Duration::ZERO);
+        let ended = Ended {
+            attempt,
+            end,
+            began: now,
+            ended: now,
+            wall: none,
+            frozen: none,
+            limits,
+            output: None,
+            groups: group,
+        };
         let _ = self.news.send(News::Ended(Box::new(ended)));
     }
 

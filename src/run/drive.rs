@@ -415,6 +415,8 @@ impl Drive {
             tries,
             exit: ended.end.exit,
             spawn_error: ended.end.spawn_error,
+            began: ended.began,
+            ended: ended.ended,
             wall: ended.wall,
             frozen: ended.frozen,
             evidence: ended.end.evidence,
@@ -477,6 +479,7 @@ impl Drive {
             evictions: tally.evictions,
             leaked: self.leaked,
             interrupted: self.scheduler.interrupted(),
+            closed: self.scheduler.closed().filter(|_| tally.not_run > 0),
             governed: self.scheduler.governed(self.shared.clock.now()),
             wall: self.shared.clock.now(),
         };

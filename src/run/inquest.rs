@@ -20,6 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
 use super::attempt::{News, Shared};
+use super::capture::Capture;
 use super::live::Live;
 use super::output::Output;
 use crate::kernel::group::Group;
@@ -54,6 +55,8 @@ struct Inquest {
     enough: Notify,
     /// What is known while a command still asks.
     seen: RefCell<Option<Diagnosis>>,
+    /// What the command has written until now.
+    capture: RefCell<Option<Rc<RefCell<Capture>>>>,
 }
 
 /// An `on_timeout` command that is ready to start.
@@ -97,7 +100,7 @@ impl Inquests {
                 let ended = "the attempt ended meanwhile".into();
                 let asked = Asked { command: shell_words::join(&command.words), ended, output: Vec::new() };
                 *inquest.seen.borrow_mut() = Some(Diagnosis { asked: Some(asked), ..diagnosis.clone() });
-                diagnosis.asked = Some(ask(&shared, id, command, &inquest.enough).await);
+                diagnosis.asked = Some(ask(&shared, id, command, &inquest).await);
             }
             let _ = shared.news.send(News::Diagnosed(id, Box::new(diagnosis)));
         });
@@ -117,7 +120,11 @@ impl Inquests {
         let unfinished = self.going_on.remove(&id).and_then(|(inquest, task)| {
             inquest.enough.notify_one();
             self.ending.push(task);
-            inquest.seen.take()
+            let mut seen = inquest.seen.take()?;
+            if let (Some(asked), Some(capture)) = (&mut seen.asked, inquest.capture.take()) {
+                asked.output = diagnosis::last_lines(&capture.borrow().end(OUTPUT));
+            }
+            Some(seen)
         });
         self.told.remove(&id).or(unfinished)
     }
@@ -135,7 +142,7 @@ fn path_of(live: &Live) -> Option<PathBuf> {
 }
 
 /// Runs the command within its limits, and keeps the last of what it wrote.
-async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) -> Asked {
+async fn ask(shared: &Shared, id: AttemptId, command: Command, inquest: &Inquest) -> Asked {
     let words = shell_words::join(&command.words);
     let failed = |ended: String| Asked { command: words.clone(), ended, output: Vec::new() };
     let (program, group) = match command.ready {
@@ -156,6 +163,7 @@ async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) 
             return failed(format!("make a pipe: {error}"));
         }
     };
+    *inquest.capture.borrow_mut() = Some(output.capture.clone());
     shared.live.begin_aside();
     let answer = shared.spawn(&shared.job(id).settings, program, stdio, group, true).await;
     let pid = answer.as_ref().ok().and_then(|(_, child)| child.as_ref().ok()).map(|child| child.pid);
@@ -171,11 +179,13 @@ async fn ask(shared: &Shared, id: AttemptId, command: Command, enough: &Notify) 
     };
     let limit = command.limit;
     let cut = tokio::select! {
+        // After Ctrl-Z and fg more than one may be ready.
+        biased;
         () = listen(&mut output, &child) => None,
         () = tokio::time::sleep(limit) => {
             Some(format!("killed at its limit of {}", humantime::format_duration(limit)))
         }
-        () = enough.notified() => Some("killed, since the attempt had ended".into()),
+        () = inquest.enough.notified() => Some("killed, since the attempt had ended".into()),
     };
     let exit = clear(shared, group, &child).await;
     let ended = cut.unwrap_or_else(|| in_words(exit));

@@ -19,6 +19,7 @@
 //! - [`signals`]: Ctrl-C, Ctrl-Z and their kin
 //! - [`recording`]: all that the policy was given and said
 //! - [`record`]: the run's folder in the state directory, and its lock
+//! - [`kept`]: runs of before, found again
 //! - [`sweep`]: what killed runs left behind
 
 pub mod aftermath;
@@ -27,6 +28,7 @@ pub mod capture;
 pub mod clock;
 pub mod drive;
 pub mod inquest;
+pub mod kept;
 pub mod live;
 pub mod look;
 pub mod outlast;

@@ -186,7 +186,7 @@ pub fn new_id() -> RunId {
 }
 
 /// `$XDG_STATE_HOME/sandtest/runs`, or where that can't be written, a folder of our own in the temporary one.
-fn runs_folder() -> PathBuf {
+pub(super) fn runs_folder() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let usable = state.map(|state| state.join("sandtest")).filter(|folder| {

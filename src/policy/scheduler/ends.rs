@@ -47,13 +47,16 @@ impl Scheduler {
         // What was there before it filled the budget, and would again.
         let next =
             if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
-        let again = !self.closed && !matches!(next, Next::Done(_));
+        let again = self.closed.is_none() && !matches!(next, Next::Done(_));
         self.tell(Said::Ended { id: end.id, ending: ending(&judgement, end), again });
         self.count(now, running.waiting, &judgement, next);
         match self.settings.max_fail.reached(self.tally.failed) {
             // Only once: what is ended by it fails, too.
-            Some(InFlight::Immediate) if !self.closed => self.end_all(now, Ended::MaxFail, SIGTERM, effects),
-            Some(_) => self.closed = true,
+            Some(InFlight::Immediate) if self.closed.is_none() => {
+                self.close(Cause::MaxFail);
+                self.end_all(now, Ended::MaxFail, SIGTERM, effects);
+            }
+            Some(_) => self.close(Cause::MaxFail),
             None => {}
         }
         Some(Effect::Judged(end.id, judgement, next))
@@ -79,7 +82,8 @@ impl Scheduler {
             },
             Outcome::Evicted if waiting.evictions >= most => Next::Done(Verdict::Infra),
             Outcome::Evicted => Next::Again,
-            _ if !self.closed
+            _ if self.closed.is_none()
+                && !(leaked && end.evidence.left.is_still_there())
                 && waiting.failures < spec.retry.count
                 && retry::may_differ(spec.retry.on, judgement, leaked) =>
             {

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use super::tuning::SUSPENDED;
 use crate::model::governor::Governed;
-use crate::model::{AttemptId, JobId};
+use crate::model::{AttemptId, Cause, JobId};
 pub use attempt::Activity;
 use attempt::{Clocks, Phase, Running};
 use claims::Claims;
@@ -66,8 +66,8 @@ pub struct Scheduler {
     /// Whether all that wait were asked for, but for those that had an attempt: these are looked at in each step.
     asked: bool,
     run_clock: RunClock,
-    /// No new starts: too many failures, the run's time is up, or an interrupt.
-    closed: bool,
+    /// Why nothing starts any more: too many failures, the run's time is up, or an interrupt.
+    closed: Option<Cause>,
     interrupted: bool,
     finished: bool,
     tally: Tally,
@@ -97,7 +97,7 @@ impl Scheduler {
             claims: Claims::new(settings.parallel, &settings.groups),
             asked: false,
             run_clock: RunClock::of(settings.run_timeout),
-            closed: false,
+            closed: None,
             interrupted: false,
             finished: false,
             tally: Tally::default(),
@@ -117,14 +117,16 @@ impl Scheduler {
     pub fn next_deadline(&self) -> Option<Duration> {
         let of_running = self.running.iter().filter_map(Running::next_deadline);
         let settling = queue::begun(&self.queue).filter_map(|waiting| waiting.settling);
-        let of_retries = settling.filter(|_| !self.closed).filter_map(|settling| settling.next(self.stepped));
+        let of_retries =
+            settling.filter(|_| self.closed.is_none()).filter_map(|settling| settling.next(self.stepped));
         let of_permits = self.permits.as_ref().and_then(|permits| permits.next_deadline());
         of_running.chain(of_retries).chain(self.run_clock.next()).chain(of_permits).min()
     }
 
     /// When to call `step` with [`Input::Sense`], if the governor wants to look at all.
     pub fn next_look(&self) -> Option<Duration> {
-        let settling = !self.closed && queue::begun(&self.queue).any(|waiting| waiting.settling.is_some());
+        let settling =
+            self.closed.is_none() && queue::begun(&self.queue).any(|waiting| waiting.settling.is_some());
         self.permits.as_ref()?.next_look(settling)
     }
 
@@ -142,6 +144,11 @@ impl Scheduler {
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Option<Governed> {
         self.permits.as_ref()?.governed(now)
+    }
+
+    /// Why nothing was started any more, if that is so.
+    pub fn closed(&self) -> Option<Cause> {
+        self.closed
     }
 
     /// Whether someone asked for the end.
@@ -183,7 +190,12 @@ impl Scheduler {
     /// killed.
     fn can_go_on(&self) -> bool {
         let may_start = |next: &Waiting| self.claims.are_to_be_had(&self.jobs[next.id.job.0 as usize].groups);
-        !self.closed && self.queue.iter().any(may_start)
+        self.closed.is_none() && self.queue.iter().any(may_start)
+    }
+
+    /// From now on nothing starts. The first reason counts.
+    fn close(&mut self, why: Cause) {
+        self.closed.get_or_insert(why);
     }
 
     fn started(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {

@@ -57,7 +57,7 @@ impl Scheduler {
     pub(super) fn granted(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
         let calm = self.permits.as_ref().is_none_or(|permits| permits.is_calm());
         let at = self.queue.iter().position(|waiting| waiting.id == id);
-        if let Some(at) = at.filter(|at| self.queue[*at].wanted && !self.closed)
+        if let Some(at) = at.filter(|at| self.queue[*at].wanted && self.closed.is_none())
             && self.lack(now, at, calm).is_none()
         {
             return self.launch(now, at, calm, effects);
@@ -70,7 +70,7 @@ impl Scheduler {
             self.queue[at].wanted = false;
             self.asked = false;
         }
-        let again = at.is_some() && !self.closed;
+        let again = at.is_some() && self.closed.is_none();
         self.tell(Said::Ended { id, ending: Ending::Otherwise, again });
     }
 
@@ -80,7 +80,7 @@ impl Scheduler {
             let someone_alone = self.running.iter().any(|running| running.waiting.alone());
             let must_wait = someone_alone || (next.alone() && !self.running.is_empty());
             match self.lack(now, at, true) {
-                _ if self.closed || must_wait => return,
+                _ if self.closed.is_some() || must_wait => return,
                 Some(Lack::Slots) => return,
                 Some(Lack::Group) => at += 1,
                 None => self.launch(now, at, true, effects),
@@ -134,7 +134,7 @@ impl Scheduler {
 
     /// Lets those that start soon have their groups made.
     fn prepare(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        if self.closed {
+        if self.closed.is_some() {
             return;
         }
         let soon = (0..self.queue.len()).filter(|at| self.lack(now, *at, true) != Some(Lack::Group));

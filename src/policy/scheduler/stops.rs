@@ -6,7 +6,7 @@ use super::Scheduler;
 use super::attempt::{Activity, Due, Phase};
 use super::messages::Effect;
 use super::permits::Said;
-use crate::model::AttemptId;
+use crate::model::{AttemptId, Cause};
 use crate::policy::tuning::{DIAGNOSIS_PATIENCE, GLANCE_BEFORE};
 use crate::policy::verdict::Ended;
 
@@ -96,12 +96,12 @@ impl Scheduler {
 
     pub(super) fn interrupt(&mut self, now: Duration, signal: i32, effects: &mut Vec<Effect>) {
         self.interrupted = true;
+        self.close(Cause::Interrupted);
         self.end_all(now, Ended::Interrupted, signal, effects);
     }
 
-    /// Starts nothing more, and asks all that runs to end.
+    /// Asks all that runs to end.
     pub(super) fn end_all(&mut self, now: Duration, because: Ended, signal: i32, effects: &mut Vec<Effect>) {
-        self.closed = true;
         for at in 0..self.running.len() {
             let running = &self.running[at];
             let why = match running.phase {
@@ -117,7 +117,7 @@ impl Scheduler {
     }
 
     pub(super) fn kill_all(&mut self, effects: &mut Vec<Effect>) {
-        self.closed = true;
+        self.close(Cause::Interrupted);
         self.interrupted = true;
         for at in 0..self.running.len() {
             let running = &self.running[at];
@@ -174,7 +174,7 @@ impl Scheduler {
             && end <= now
         {
             self.run_clock = RunClock::Over;
-            self.closed = true;
+            self.close(Cause::RunTimeout);
             for at in 0..self.running.len() {
                 let id = self.running[at].waiting.id;
                 match self.running[at].phase {
@@ -183,10 +183,12 @@ impl Scheduler {
                         self.thaw(now, id, effects);
                         self.diagnose(now, at, Ended::RunTimeout, effects);
                     }
-                    Phase::Exited
-                    | Phase::Diagnosing { .. }
-                    | Phase::Stopping { .. }
-                    | Phase::Killed { .. } => {}
+                    // Its own time was up before; what asks about it has no longer than that of the run.
+                    Phase::Diagnosing { why, until } => {
+                        let until = until.min(now + DIAGNOSIS_PATIENCE);
+                        self.running[at].phase = Phase::Diagnosing { why, until };
+                    }
+                    Phase::Exited | Phase::Stopping { .. } | Phase::Killed { .. } => {}
                 }
             }
         }

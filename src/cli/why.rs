@@ -1,0 +1,103 @@
+//! `sandtest why`: what became of a job of the last run, and why.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+
+use clap::Args;
+
+use super::exit_code::{OK, OWN_FAILURE};
+use crate::model::nearest::nearest;
+use crate::report::story::Story;
+use crate::run::kept::{self, Fate};
+
+/// No job has that name.
+const NO_SUCH_JOB: u8 = 1;
+
+/// Of more jobs than these only the names are told.
+const TOLD: usize = 5;
+
+/// Of more names than these only the number is told.
+const NAMED: usize = 20;
+
+/// Options of `sandtest why`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sandtest why                     what did not simply pass in the last run
+  sandtest why 'cargo test #2'     all of one job: waits, freezes, evictions, ends
+  sandtest why slow --run 6b01cb   jobs with `slow` in their names, of an earlier run")]
+pub struct WhyArgs {
+    /// Name of a job, or a part of it; without it those that did not simply pass
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// The run, by its id or the beginning of it [default: the last one]
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+}
+
+/// Tells it on standard output. Exit code 0; 1 if there is no such job, 125 if there is no such run or it can't be read.
+pub fn run(args: &WhyArgs) -> u8 {
+    let told = tell(args);
+    let (code, text) = match &told {
+        Ok(text) => (OK, text),
+        Err(Refusal { code, message }) => (*code, message),
+    };
+    let written = match code {
+        OK => io::stdout().lock().write_all(text.as_bytes()),
+        _ => writeln!(io::stderr(), "sandtest: {text}"),
+    };
+    // Whoever reads no further (`| head`) has seen enough.
+    drop(written);
+    code
+}
+
+struct Refusal {
+    code: u8,
+    message: String,
+}
+
+fn tell(args: &WhyArgs) -> Result<String, Refusal> {
+    let refuse = |message: String| Refusal { code: OWN_FAILURE, message };
+    let kept = kept::find(args.run.as_deref()).map_err(|error| refuse(error.to_string()))?;
+    let story = File::open(&kept.events)
+        .and_then(|file| Story::read(&mut BufReader::new(file)))
+        .map_err(|error| refuse(format!("read {}: {error}", kept.events.display())))?;
+    let fate = match kept.fate {
+        Fate::Runs => "it still runs",
+        Fate::Killed | Fate::Ended => "it was killed before its end",
+    };
+    let mut text = story.headline(fate) + "\n";
+    let jobs = match &args.job {
+        None => story.remarkable(),
+        Some(wanted) => {
+            let jobs = story.jobs(wanted);
+            if jobs.is_empty() {
+                let hint = nearest(wanted, story.jobs("")).map(|name| format!("; did you mean {name:?}?"));
+                let message = format!(
+                    "no job of run {} that has ended has {wanted:?} in its name{}",
+                    kept.run,
+                    hint.unwrap_or_default()
+                );
+                return Err(Refusal { code: NO_SUCH_JOB, message });
+            }
+            jobs
+        }
+    };
+    if jobs.is_empty() {
+        text += "every job that has ended passed at once; sandtest why JOB tells of one\n";
+    }
+    for job in jobs.iter().take(TOLD) {
+        text += &format!("\n{}", story.of(job));
+    }
+    let others = &jobs[jobs.len().min(TOLD)..];
+    if !others.is_empty() {
+        text += &format!("\n{} more:\n", others.len());
+        others
+            .iter()
+            .take(NAMED)
+            .for_each(|job| text += &format!("  {}\n", crate::model::text::escaped(job)));
+        if others.len() > NAMED {
+            text += &format!("  and {} more\n", others.len() - NAMED);
+        }
+    }
+    Ok(text)
+}

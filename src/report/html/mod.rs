@@ -1,0 +1,75 @@
+//! One page that a browser shows from a file, without a network: what happened at a glance, when, and every job in detail.
+//!
+//! ```text
+//! events ─▶ collected (bounded) ─▶ page = head and failures as HTML + all of it as JSON + css and js
+//! ```
+//!
+//! - [`collected`]: what is kept of the events
+//! - [`rows`]: jobs, attempts and decisions as the page's script reads them
+//! - [`bounded`]: texts that share a budget, so that no run makes a page too large to open
+//! - [`still`]: what is there without a script
+//! - [`page`]: puts it together; what a test chose goes in as data, never as markup
+
+pub mod bounded;
+mod collected;
+pub mod page;
+mod rows;
+mod still;
+
+use std::io;
+use std::path::Path;
+
+use self::collected::Collected;
+use super::paragraph::explain;
+use super::whole_file::WholeFile;
+use super::{Reporter, diagnosis};
+use crate::model::event::{AttemptFinished, Event};
+use crate::model::{Isolation, Profile};
+
+/// Keeps what happened, and writes the page.
+pub struct HtmlReporter {
+    file: WholeFile,
+    profile: Profile,
+    isolation: Option<Isolation>,
+    run: Collected,
+}
+
+impl HtmlReporter {
+    /// Writes to `path`.
+    ///
+    /// # Errors
+    /// If it can't be written there: a folder, one that is not there, no right to.
+    pub fn create(path: &Path, profile: &Profile) -> io::Result<HtmlReporter> {
+        let file = WholeFile::create(path)?;
+        Ok(HtmlReporter { file, profile: profile.clone(), isolation: None, run: Collected::default() })
+    }
+
+    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
+        let isolation = self.isolation.as_ref();
+        let told = isolation.and_then(|isolation| explain(attempt, isolation, &self.profile));
+        let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen).join("\n"));
+        self.run.finished_attempt(attempt, told.unwrap_or_default(), seen.unwrap_or_default());
+        self.file.write_if_due(|| page::page(&self.run))
+    }
+}
+
+impl Reporter for HtmlReporter {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::RunStarted(started) => {
+                self.isolation = Some(started.isolation.clone());
+                self.run.started(started);
+            }
+            Event::AttemptStarted { attempt, job } => self.run.started_attempt(*attempt, job),
+            Event::Governor { at, decision, job } => self.run.decided(*at, decision, job.as_deref()),
+            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt),
+            Event::GivenUp { attempt, job } => self.run.given_up(attempt.job, job),
+            Event::RunFinished(finished) => {
+                self.run.finished(finished);
+                return self.file.write(&page::page(&self.run)?);
+            }
+            Event::Slow { .. } | Event::Unsettled { .. } => {}
+        }
+        Ok(())
+    }
+}
