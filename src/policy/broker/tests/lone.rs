@@ -116,7 +116,7 @@ fn sort(effects: Vec<Effect>) -> Decided {
             Effect::Cap(bytes) => acts.push(Act::Cap(bytes)),
             Effect::Decided(_, decision) => decisions.push(decision),
             Effect::Waits(..) | Effect::Share(..) => {}
-            Effect::Enforce(..) | Effect::Refuse(..) => panic!("{effect:?}"),
+            Effect::Enforce(..) | Effect::Refuse(..) | Effect::Kill(..) => panic!("{effect:?}"),
         }
     }
     (grants, acts, decisions)
