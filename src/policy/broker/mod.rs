@@ -52,9 +52,9 @@ use crate::model::governor::{Action, Governed, State};
 use crate::model::reading::{JobReading, Reading};
 use crate::model::view::JobState;
 use crate::model::{AttemptId, Bytes, JobId};
+pub use by_hand::{Hand, NotDone};
 use client::Client;
 use kins::Kins;
-pub use by_hand::{Hand, NotDone};
 pub use messages::{
     About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Stand, Terms, UserId,
     Wait, Who, Why,
