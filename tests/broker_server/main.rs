@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod conversation;
+mod leases;
 mod limits;
+mod processes;
 mod scene;
 mod socket;

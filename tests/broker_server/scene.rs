@@ -73,6 +73,14 @@ impl Broker {
         Broker::start_in(self.folder.clone(), options)
     }
 
+    /// The same with a budget.
+    pub fn again_with_budget(mut self, mib: u64, options: &[&str]) -> Broker {
+        let _ = self.child.wait();
+        let profile = write_profile(&self.folder, mib);
+        let options: Vec<&str> = ["--profile", &profile].into_iter().chain(options.iter().copied()).collect();
+        Broker::start_in(self.folder.clone(), &options)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -142,7 +142,7 @@ fn a_service_managers_socket_is_taken_and_left() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut notice = || {
+    let notice = || {
         let mut buffer = [0; 1024];
         let length = notices.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..length]).into_owned()
