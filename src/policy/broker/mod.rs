@@ -250,6 +250,16 @@ impl Broker {
         self.governor.summary(now)
     }
 
+    /// Whether a request waits that is not held back by its own client alone.
+    pub fn somebody_waits(&self) -> bool {
+        self.clients.values().any(Client::is_served)
+    }
+
+    /// The attempts that run and count for themselves, each with its client.
+    pub fn running(&self) -> impl Iterator<Item = (ClientId, AttemptId)> {
+        self.clients.iter().flat_map(|(client, of)| of.counted_ones().map(|id| (*client, id)))
+    }
+
     /// How much goes on.
     pub fn standing(&self) -> Standing {
         let (running, frozen) = self.governor.counts();
