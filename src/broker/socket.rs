@@ -13,6 +13,9 @@ use super::protocol::Scope;
 /// Names the socket of the broker to talk to.
 pub const VARIABLE: &str = "SANDTEST_BROKER";
 
+/// The slice of a user's manager below which all of that user's runs are.
+pub const SLICE: &str = "sandtest.slice";
+
 /// Where a path may be bound to: `sun_path` of unix(7), with its end.
 pub const LONGEST_PATH: usize = 107;
 

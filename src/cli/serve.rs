@@ -113,7 +113,7 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     };
     let listening = listening.map_err(|error| text(&error))?;
     let view = View { own_machine: owns_proc, editor: settings.protected.group.clone() };
-    let mut config = Config::new(scope, outlook.settings(profile), view);
+    let mut config = Config::new(scope, outlook.settings(profile), profile.budget, view);
     config.idle_exit = match args.idle_exit {
         Some(Timeout::After(time)) => Some(time),
         Some(Timeout::None) | None => None,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::before::Known;
 use super::place::Place;
 use super::wire::Wire;
-use crate::broker::protocol::{Job, Sampled};
+use crate::broker::protocol::{Inside, Job, Sampled};
 use crate::model::{AttemptId, Bytes, JobId};
 
 /// A run that said `hello`.
@@ -30,10 +31,16 @@ pub struct Client {
     pub place: Option<Place>,
     /// What it says that its jobs hold.
     pub samples: BTreeMap<AttemptId, Sample>,
+    /// So much of that is believed; `None`: all.
+    pub credit: Option<Bytes>,
     /// Parts of a declaration that has not come to its end.
     pub declared: Vec<Job>,
     /// When each request came that waits, for the metrics.
     pub wanted: BTreeMap<JobId, Duration>,
+    /// The job that it runs in, by a lease that nobody has shown yet.
+    pub inside: Option<Inside>,
+    /// Whether it was granted anything.
+    pub noted: bool,
     /// Waits for the end of its process.
     pub watch: JoinHandle<()>,
 }
@@ -46,6 +53,16 @@ pub struct Sample {
 }
 
 impl Client {
+    /// Its process, for good.
+    pub fn process(&self) -> Known {
+        (self.pid, self.starttime)
+    }
+
+    /// What may be believed of its samples.
+    pub fn believed(&self) -> Credit {
+        Credit(self.credit.unwrap_or(Bytes(u64::MAX)).0)
+    }
+
     /// Whether it can be talked to.
     pub fn is_connected(&self) -> bool {
         self.wire.is_some()
@@ -58,6 +75,19 @@ impl Client {
                 self.samples.insert(of.id(), Sample { memory: *memory, cpu_us: *cpu_us });
             }
         }
+    }
+}
+
+/// What is left of what is believed.
+#[derive(Debug)]
+pub struct Credit(u64);
+
+impl Credit {
+    /// As much of this as is left.
+    pub fn take(&mut self, memory: Bytes) -> Option<Bytes> {
+        let taken = memory.0.min(self.0);
+        self.0 -= taken;
+        Some(Bytes(taken))
     }
 }
 

@@ -6,6 +6,9 @@
 //!                  each job's group;  what its client says of it where there is none
 //! ```
 //!
+//! What a client says is believed up to its share where it is not the only user: a number costs nobody anything, and who
+//! names a large one would stop all others.
+//!
 //! What runs have left behind that are gone is nobody's: it is taken off the budget until it is given back.
 
 use std::collections::BTreeMap;
@@ -13,10 +16,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client::Client;
+use super::place::Place;
+use super::slice::Slice;
+use crate::kernel::KernelError;
 use crate::kernel::ground::Ground;
 use crate::kernel::sensors::{GroupSensors, JobSensors, RunMemory, Sensors};
 use crate::model::reading::{JobReading, Reading};
-use crate::model::{AttemptId, Bytes};
+use crate::model::{AttemptId, Bytes, Limits};
 use crate::policy::broker::ClientId;
 use crate::policy::tuning::CPU_WINDOW;
 
@@ -44,7 +50,11 @@ pub struct View {
 /// All sensors.
 #[derive(Debug)]
 pub struct Eyes {
+    view: View,
+    /// Of the machine, where there is no slice.
     sensors: Sensors,
+    /// Where all runs are in one.
+    slice: Option<Slice>,
     /// When processor time was read last.
     cpu_read: Option<Duration>,
     runs: BTreeMap<ClientId, Run>,
@@ -74,9 +84,11 @@ struct Run {
 }
 
 impl Eyes {
-    pub fn open(view: &View) -> Eyes {
+    pub fn open(view: View) -> Eyes {
         Eyes {
             sensors: Sensors::open(&Ground::Bare, view.own_machine, view.editor.as_deref()),
+            view,
+            slice: None,
             cpu_read: None,
             runs: BTreeMap::new(),
             left: Vec::new(),
@@ -103,24 +115,50 @@ impl Eyes {
             let run = self.runs.entry(*id).or_insert_with(|| Run::open(client));
             let running = ids.get(id).map_or(&[][..], Vec::as_slice);
             run.look(now, client, running, with_cpu);
-            let sum = Bytes(run.seen.iter().map(|job| job.memory.0).sum());
+            let sum = run.seen.iter().fold(0, |sum: u64, job| sum.saturating_add(job.memory.0));
+            let sum = Bytes(sum);
             // What a client says of its jobs is no less than what the kernel says of all of them.
             let held = run.memory.map_or(sum, |all| Bytes(all.charged.0 - all.cache.0).max(sum));
             usage.0 = usage.0.saturating_add(held.0);
             charged.0 = charged.0.saturating_add(run.memory.map_or(sum, |all| all.charged.max(sum)).0);
             jobs.extend(run.seen.iter().map(|job| (*id, *job)));
         }
+        let nobodys = self.nobodys(usage);
+        let all = self.slice.as_mut().and_then(Slice::memory);
+        let sensors = self.slice.as_mut().map_or(&mut self.sensors, |slice| &mut slice.sensors);
+        let without = |bytes: Bytes| Bytes(bytes.0.saturating_sub(nobodys.0));
         let machine = Reading {
             usage,
-            charged,
-            cap: None,
-            available: self.sensors.available(),
-            stalls: self.sensors.stalls(),
-            refaults: self.sensors.refaults(),
-            high: self.sensors.high(),
+            charged: all.map_or(charged, |all| without(all.charged)),
+            cap: all.and_then(|all| all.cap).map(without),
+            available: sensors.available(),
+            stalls: sensors.stalls(),
+            refaults: sensors.refaults(),
+            high: sensors.high(),
             jobs: Vec::new(),
         };
-        Look { machine, jobs, nobodys: self.nobodys() }
+        Look { machine, jobs, nobodys }
+    }
+
+    /// A run has shown its groups: perhaps a slice is above them. `budget`: what is to be in force there.
+    ///
+    /// # Errors
+    /// [`KernelError`] if that can't be put in force.
+    pub fn meet(&mut self, place: &Place, budget: &Limits) -> Result<(), KernelError> {
+        // systemd removes an empty one, and makes another.
+        if self.slice.as_mut().and_then(Slice::memory).is_none() {
+            self.slice = None;
+            self.slice = Slice::above(place, budget, &self.view)?;
+        }
+        Ok(())
+    }
+
+    /// Sets what all that runs may hold together, and what is nobody's beside it; where one group holds all.
+    ///
+    /// # Errors
+    /// [`KernelError::Write`].
+    pub fn set_cap(&self, cap: Bytes, nobodys: Bytes) -> Result<(), KernelError> {
+        self.slice.as_ref().map_or(Ok(()), |slice| slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0))))
     }
 
     /// A client is gone, what it ran perhaps not yet.
@@ -136,16 +174,17 @@ impl Eyes {
         self.runs.remove(&from);
     }
 
-    /// The sensors that this machine does not have, by name.
-    pub fn absent(&self) -> Vec<&'static str> {
-        self.sensors.absent()
-    }
-
-    fn nobodys(&mut self) -> Bytes {
-        let mut sum = 0;
+    /// What is left of runs that are gone; in a slice all that is no run's that is here. `usage`: what those hold.
+    fn nobodys(&mut self, usage: Bytes) -> Bytes {
+        if let Some(all) = self.slice.as_mut().and_then(Slice::memory) {
+            let nobodys = (all.charged.0 - all.cache.0).saturating_sub(usage.0);
+            // What comes and goes between two readings is not worth a word.
+            return Bytes(nobodys / CHANGED * CHANGED);
+        }
+        let mut sum: u64 = 0;
         self.left.retain(|group| {
             let left = group.charged().filter(|charged| charged.0 >= CHANGED);
-            sum += left.map_or(0, |charged| charged.0);
+            sum = sum.saturating_add(left.map_or(0, |charged| charged.0));
             left.is_some()
         });
         Bytes(sum)
@@ -169,6 +208,7 @@ impl Run {
         // Numbers of jobs that are over come back in none.
         self.jobs.retain(|id, _| running.binary_search(id).is_ok());
         self.seen.clear();
+        let mut believed = client.believed();
         for id in running {
             if self.sensors.is_some()
                 && !self.jobs.contains_key(id)
@@ -180,7 +220,7 @@ impl Run {
             let sample = client.samples.get(id);
             let memory = sensors.and_then(|sensors| sensors.memory(much_cache));
             let cpu = sensors.filter(|_| with_cpu).and_then(JobSensors::cpu);
-            if let Some(memory) = memory.or(sample.map(|sample| sample.memory)) {
+            if let Some(memory) = memory.or_else(|| believed.take(sample?.memory)) {
                 let cpu = cpu.or_else(|| Some(Duration::from_micros(sample.filter(|_| with_cpu)?.cpu_us?)));
                 self.seen.push(JobReading { id: *id, memory, cpu });
             }

@@ -10,7 +10,7 @@ use super::news::News;
 use super::place::Place;
 use super::session::refused;
 use super::wire::Wire;
-use crate::broker::protocol::{Hello, RefusedFor, ToRun, VERSION};
+use crate::broker::protocol::{Hello, RefusedFor, Scope, ToRun, VERSION};
 use crate::kernel::peer::Peer;
 use crate::kernel::readiness;
 use crate::model::JobId;
@@ -19,7 +19,7 @@ use crate::policy::broker::{ClientId, Input, UserId};
 impl Hub {
     pub(super) fn hello(&mut self, id: ClientId, mut hello: Hello, peer: Peer, wire: Rc<Wire>) {
         let known = self.known(&hello, &peer).and_then(|old| {
-            let inside = self.inside(&hello, &peer)?;
+            let inside = self.inside(&hello, &peer)?.filter(|(outer, _)| Some(*outer) != old);
             let place = hello.cgroup.as_deref().map(|path| Place::of(path, &peer)).transpose();
             Ok((old, inside, place.map_err(|error| error.to_string())?))
         });
@@ -28,9 +28,18 @@ impl Hub {
             Err(message) => return wire.dismiss(&refused(RefusedFor::Denied, message)),
         };
         let before = old.and_then(|old| self.part_from(old));
+        if let Some(place) = &place
+            && self.config.scope == Scope::User
+            && let Err(error) = self.eyes.meet(place, &self.config.budget)
+        {
+            (self.config.log)(&error.to_string());
+        }
         hello.parallel = hello.parallel.min(MOST_PERMITS);
         let who = hello.who(UserId(peer.uid), inside);
-        let samples = before.map_or_else(BTreeMap::new, |mut before| std::mem::take(&mut before.samples));
+        // What it had shown it need not show again.
+        let (samples, shown, noted) = before.map_or_else(Default::default, |mut before| {
+            (std::mem::take(&mut before.samples), before.place.take(), before.noted)
+        });
         let lease = self.leases.grant(id, hello.lease.as_deref());
         let (uid, pid, starttime) = (peer.uid, peer.pid, peer.starttime);
         let client = Client {
@@ -40,16 +49,36 @@ impl Hub {
             starttime,
             lease: lease.clone(),
             wire: Some(wire),
-            place,
+            place: place.or(shown),
             samples,
+            credit: None,
             declared: Vec::new(),
             wanted: BTreeMap::new(),
+            inside: hello.inside.filter(|_| inside.is_none()),
+            noted,
             watch: tokio::task::spawn_local(watch(id, peer, self.news.clone())),
         };
         self.clients.insert(id, client);
         self.take(Input::Hello { client: id, who, instead_of: old });
         let (broker, scope) = (self.config.name.clone(), self.config.scope);
+        self.adopt(id, uid, &lease);
         self.tell(id, &ToRun::Welcome { version: VERSION, lease, broker, scope });
+    }
+
+    /// Runs inside of its jobs may have come before it: a new broker learns of all in any order.
+    fn adopt(&mut self, outer: ClientId, uid: u32, lease: &str) {
+        let waits = |client: &&mut Client| {
+            client.uid == uid && client.inside.as_ref().is_some_and(|inside| inside.lease == lease)
+        };
+        let mut found = Vec::new();
+        for (id, client) in self.clients.iter_mut().filter(|(id, _)| **id != outer) {
+            if let Some(client) = Some(client).filter(waits) {
+                found.extend(client.inside.take().map(|inside| (*id, inside.job)));
+            }
+        }
+        for (id, job) in found {
+            self.take(Input::Inside(id, (outer, job)));
+        }
     }
 
     /// The one that it was before, by its lease.

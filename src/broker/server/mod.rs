@@ -11,8 +11,10 @@
 //! - [`hub`], [`hello`]: the loop's side: who is there, what is decided, what becomes of it
 //! - [`onlookers`]: what they are shown who only look on
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
-//! - [`eyes`]: what all of them hold
+//! - [`before`]: who ran under the broker before
+//! - [`eyes`], [`slice`]: what all of them hold
 
+mod before;
 mod client;
 mod eyes;
 mod hello;
@@ -24,6 +26,7 @@ mod news;
 mod onlookers;
 mod place;
 mod session;
+mod slice;
 mod wire;
 
 use std::io;
@@ -35,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use before::Noted;
 pub use eyes::View;
 use hub::Hub;
 use limits::{Crowd, Full};
@@ -44,8 +48,10 @@ use wire::Wire;
 
 use super::metrics::MetricsError;
 use super::protocol::{RefusedFor, Scope};
+use super::socket;
 use crate::kernel::{peer, random};
-use crate::policy::broker::{ClientId, Settings, Standing};
+use crate::model::{Bytes, Limits};
+use crate::policy::broker::{ClientId, Settings, Standing, Terms, UserId};
 use crate::policy::governor;
 use crate::policy::tuning::{CLIENT_PATIENCE, CLIENT_REQUESTS};
 use session::refused;
@@ -61,6 +67,10 @@ pub struct Config {
     pub name: String,
     /// The law, and what clients are given.
     pub settings: Settings,
+    /// Limits of all that runs, for a group that holds all of it.
+    pub budget: Limits,
+    /// What single users may have.
+    pub terms: Vec<(UserId, Terms)>,
     /// What to look at.
     pub view: View,
     /// Without clients for so long, it ends; `None`: never.
@@ -73,17 +83,27 @@ pub struct Config {
 
 impl Config {
     /// A broker for these, which goes by this law.
-    pub fn new(scope: Scope, governor: governor::Settings, view: View) -> Config {
+    pub fn new(scope: Scope, governor: governor::Settings, budget: Limits, view: View) -> Config {
         let patience = Some(CLIENT_PATIENCE);
         Config {
             scope,
             name: format!("b-{:012x}", random::bits() >> 80),
             settings: Settings { governor, requests: CLIENT_REQUESTS, patience, recovering: None },
+            budget,
+            terms: Vec::new(),
             view,
             idle_exit: None,
             log: Box::new(|_| ()),
             heartbeat: None,
         }
+    }
+}
+
+impl Config {
+    /// Gives a user other terms than all have: what it counts for against others, and the most that it may have.
+    pub fn agree(&mut self, uid: u32, weight: Option<f64>, memory_max: Option<Bytes>, jobs_max: Option<u32>) {
+        let weight = weight.unwrap_or(Terms::default().weight);
+        self.terms.push((UserId(uid), Terms { weight, memory_max, jobs_max }));
     }
 }
 
@@ -142,7 +162,8 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
     let (sender, mut news) = mpsc::channel(NEWS_AHEAD);
     let (idle_exit, heartbeat) = (config.idle_exit, config.heartbeat);
     let crowd = Crowd::default();
-    let mut hub = Hub::new(config, sender.downgrade())?;
+    let noted = Noted::read(socket::beside(listening.path(), ".runs"));
+    let mut hub = Hub::new(config, sender.downgrade(), noted)?;
     tokio::task::spawn_local(accept(socket, crowd.clone(), sender.clone()));
     beside(Handle { news: sender.downgrade() });
     let mut beat = heartbeat.map(|(every, _)| tokio::time::interval(every));
@@ -153,9 +174,9 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
         tokio::select! {
             told = news.recv() => told.into_iter().for_each(|told| hub.hear(told)),
             () = until(wake) => {}
-            () = until(leave) => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = until(leave) => break,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
             () = tick(&mut beat) => heartbeat.iter().for_each(|(_, beat)| beat()),
         }
         // All that is there is decided about once: it costs as much as one message would.
@@ -166,6 +187,8 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
         hub.step();
         idle_since = if crowd.len() > 0 || !hub.is_idle() { None } else { idle_since.or(Some(hub.now())) };
     }
+    hub.noted.remove_if_empty();
+    Ok(())
 }
 
 /// Lets in who comes.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
+use super::before::Known;
 use super::wire::Wire;
 use crate::broker::metrics::MetricsError;
 use crate::broker::protocol::{Hello, ToBroker};
@@ -39,6 +40,8 @@ pub enum News {
     Closed(ClientId),
     /// Its process is.
     Died(ClientId),
+    /// One that ran something under the last broker has ended without coming back.
+    Missed(Known),
     /// Somebody wants to know something.
     Asked(Question),
 }

@@ -90,11 +90,6 @@ impl Wire {
         }
     }
 
-    /// Whether it has ended.
-    pub fn is_over(&self) -> bool {
-        self.over.get()
-    }
-
     /// Sends what there is room for. Returns whether something is left.
     fn send(&self) -> bool {
         let mut unread = self.unread.borrow_mut();

@@ -163,6 +163,11 @@ impl Broker {
         self.charge(now);
         match input {
             Input::Hello { client, who, instead_of } => self.hello(now, client, who, instead_of),
+            Input::Inside(client, outer) => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.who.inside = Some(outer);
+                }
+            }
             Input::Declare(client, running) => self.declare(now, client, &running),
             Input::Limits(client, parallel, groups) => {
                 if let Some(client) = self.clients.get_mut(&client) {
