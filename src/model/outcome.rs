@@ -76,6 +76,8 @@ pub enum Cause {
     Outside,
     /// Someone asked the run to end.
     Interrupted,
+    /// Its user had just this one killed.
+    ByHand,
     /// So many others had failed that the run was to end at once.
     MaxFail,
     /// It showed no sign of life for its idle time-out.

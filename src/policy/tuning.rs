@@ -221,3 +221,9 @@ pub const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// So many kins are remembered before those are forgotten that nobody has and that teach nothing any more.
 pub const KINS: usize = 2 * REMEMBERED;
+
+/// So many users are told apart where users are shown; the others are summed up. More fill a page without telling more.
+pub const USERS_SHOWN: usize = 50;
+
+/// So many jobs a user is shown, of all runs together; the others are counted. A line of the protocol holds about as many.
+pub const JOBS_SHOWN: usize = 200;

@@ -1,8 +1,11 @@
 //! What is said, as the state machine takes it, and what that decides, as it is said.
 
-use super::messages::{Hello, How, Job, Of, Order, Status, ToBroker, ToRun, WaitsFor};
+use super::messages::{Hello, How, Job, Of, Order, ToBroker, ToRun};
+use super::{Fault, LONGEST_SHOWN, Status, write};
+use crate::model::text::harmless;
+use crate::model::view::WaitView;
 use crate::model::{AttemptId, Bytes, JobId};
-use crate::policy::broker::{self as policy, ClientId, Effect, Input, Refusal, UserId, Who, Why};
+use crate::policy::broker::{self as policy, About, ClientId, Effect, Input, Refusal, UserId, Who};
 use crate::policy::governor::Ending;
 
 impl ToBroker {
@@ -24,6 +27,9 @@ impl ToBroker {
             | ToBroker::Declare { .. }
             | ToBroker::Sample { .. }
             | ToBroker::Status {}
+            | ToBroker::Pin(_)
+            | ToBroker::Unpin(_)
+            | ToBroker::Kill(_)
             | ToBroker::Bye {} => return None,
         })
     }
@@ -38,6 +44,7 @@ impl ToRun {
             Effect::Freeze(client, id) => (client, ToRun::Freeze(order(id))),
             Effect::Thaw(client, id) => (client, ToRun::Thaw(Of::from_id(id))),
             Effect::Evict(client, id) => (client, ToRun::Evict(order(id))),
+            Effect::Kill(client, id) => (client, ToRun::Kill(order(id))),
             Effect::Waits(client, wait) => (client, waits(wait)),
             Effect::Share(client, share) => {
                 (client, ToRun::Share { memory: limited(share.memory), jobs: share.jobs })
@@ -51,20 +58,9 @@ impl ToRun {
 }
 
 fn waits(wait: policy::Wait) -> ToRun {
-    let (why, hold) = match wait.why {
-        Why::Held(hold) => (WaitsFor::Held, Some(hold)),
-        Why::Turn => (WaitsFor::Turn, None),
-        Why::UserCap => (WaitsFor::UserCap, None),
-        Why::Recovering => (WaitsFor::Recovering, None),
-        Why::Overdue => (WaitsFor::Overdue, None),
-    };
-    ToRun::Waits {
-        ahead: wait.ahead,
-        why,
-        signal: hold.and_then(|hold| hold.signal),
-        value: hold.map_or(0, |hold| hold.value.max(0.0) as u64),
-        line: hold.map_or(0, |hold| hold.line.max(0.0) as u64),
-    }
+    let WaitView { why, reason } = wait.why.told();
+    let (value, line) = reason.map_or((0, 0), |reason| (reason.value, reason.line));
+    ToRun::Waits { ahead: wait.ahead, why, signal: reason.and_then(|reason| reason.signal), value, line }
 }
 
 /// The largest number is none at all.
@@ -72,18 +68,28 @@ fn limited(bytes: Bytes) -> Option<Bytes> {
     (bytes.0 != u64::MAX).then_some(bytes)
 }
 
-impl From<&policy::Standing> for Status {
-    fn from(standing: &policy::Standing) -> Status {
-        let budget = limited(standing.budget);
-        Status {
-            state: standing.state,
-            clients: standing.clients as u64,
-            running: standing.running as u64,
-            frozen: standing.frozen as u64,
-            waiting: standing.waiting as u64,
-            budget,
-            reserved: standing.reserved,
-            left: budget.and(limited(standing.left)),
+impl Status {
+    /// One line, with its end. Jobs that it has no room for are counted as unlisted.
+    ///
+    /// # Errors
+    /// [`Fault::TooMuch`] if not even the runs fit.
+    pub fn line(self) -> Result<Vec<u8>, Fault> {
+        let mut message = ToRun::Status(Box::new(self));
+        loop {
+            let fault = match write(&message) {
+                Ok(line) => return Ok(line),
+                Err(fault) => fault,
+            };
+            let ToRun::Status(status) = &mut message else { return Err(fault) };
+            let own = &mut status.view.own;
+            let half = match own.iter().map(|run| run.jobs.len()).max() {
+                None | Some(0) => return Err(fault),
+                Some(longest) => longest / 2,
+            };
+            for run in own {
+                run.unlisted += run.jobs.len().saturating_sub(half) as u64;
+                run.jobs.truncate(half);
+            }
         }
     }
 }
@@ -93,6 +99,7 @@ impl Hello {
     pub fn who(&self, user: UserId, inside: Option<(ClientId, JobId)>) -> Who {
         Who {
             user,
+            name: shown(&self.run),
             weight: self.weight,
             priority: self.priority,
             parallel: self.parallel,
@@ -112,6 +119,7 @@ impl Job {
             restartable: self.restartable,
             weight: self.weight.max(1),
             groups: self.groups.clone(),
+            about: About { name: shown(&self.name), limit: self.limit },
         }
     }
 }
@@ -135,6 +143,20 @@ impl How {
             How::Otherwise => Ending::Otherwise,
         }
     }
+}
+
+/// A name as people are shown it: nothing in it acts upon a terminal, and what is long lacks its middle, since command
+/// lines differ at their ends.
+fn shown(name: &str) -> String {
+    let name = harmless(name);
+    if name.len() <= LONGEST_SHOWN {
+        return name;
+    }
+    let half = (LONGEST_SHOWN - "...".len()) / 2;
+    let is_letter = |at: &usize| name.is_char_boundary(*at);
+    let begin = (0..=half).rev().find(is_letter).unwrap_or(0);
+    let end = (name.len() - half..name.len()).find(is_letter).unwrap_or(name.len());
+    format!("{}...{}", &name[..begin], &name[end..])
 }
 
 /// FNV-1a. Kins are told apart within one user's jobs only, so that nobody gains by a collision.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::governor::{Signal, State};
+use crate::model::governor::Signal;
+use crate::model::view::{Scope, Status, WaitsFor};
 use crate::model::{Bytes, JobId, Verdict};
 use crate::policy::broker::Priority;
 
@@ -73,6 +74,12 @@ pub enum ToBroker {
     },
     /// Asks for a [`ToRun::Status`].
     Status {},
+    /// A job of one's own is to stand still until it is unpinned.
+    Pin(OfRun),
+    /// It may go on.
+    Unpin(OfRun),
+    /// A job of one's own is to be killed, and not to run again.
+    Kill(OfRun),
     /// Nothing of it runs any more.
     Bye {},
 }
@@ -124,6 +131,16 @@ pub struct Of {
     pub attempt: u32,
 }
 
+/// One attempt of any of the user's runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRun {
+    /// Number of the run, as `status` has it.
+    pub run: u32,
+    /// Which of its attempts.
+    #[serde(flatten)]
+    pub of: Of,
+}
+
 /// An attempt with what is known of its job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -145,6 +162,12 @@ pub struct Job {
     /// Numbers of the run's groups that it takes one of each.
     #[serde(default)]
     pub groups: Vec<u32>,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// `memory_max` of its own group, for people.
+    #[serde(default)]
+    pub limit: Option<Bytes>,
 }
 
 /// How an attempt ended.
@@ -204,6 +227,8 @@ pub enum ToRun {
     Thaw(Of),
     /// It is to be killed; it may want to run again.
     Evict(Order),
+    /// It is to be killed since its user wants that; it is not to run again.
+    Kill(Order),
     /// Nothing of the run runs, and why.
     Waits {
         /// Runs that are asked before it.
@@ -233,7 +258,9 @@ pub enum ToRun {
         most: u64,
     },
     /// How things stand: the answer to `status`. Of others there are only counts and sizes.
-    Status(Status),
+    Status(Box<Status>),
+    /// What `pin`, `unpin` or `kill` asked for is on its way.
+    Done(OfRun),
     /// Something that was said could not be understood, or was too much.
     Error {
         /// For people.
@@ -253,16 +280,6 @@ pub struct Order {
     pub within_ms: Option<u64>,
 }
 
-/// For whom a broker decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// One user.
-    User,
-    /// All of them.
-    System,
-}
-
 /// Why a run is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -275,43 +292,6 @@ pub enum RefusedFor {
     Denied,
     /// It did not say `hello` first, or not in time.
     Hello,
-}
-
-/// Why nothing of a run runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WaitsFor {
-    /// The governor holds it.
-    Held,
-    /// Another one's turn is first.
-    Turn,
-    /// Its user has as much as it may.
-    UserCap,
-    /// A new broker hears first what still runs.
-    Recovering,
-    /// It has not done what it was asked to.
-    Overdue,
-}
-
-/// How things stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Green to red.
-    pub state: State,
-    /// Runs.
-    pub clients: u64,
-    /// Jobs.
-    pub running: u64,
-    /// Of those, standing still.
-    pub frozen: u64,
-    /// Jobs that wait.
-    pub waiting: u64,
-    /// Bytes; `null` where nothing limits them.
-    pub budget: Option<Bytes>,
-    /// Bytes that all that run are expected to come to.
-    pub reserved: Bytes,
-    /// Bytes that are left before something is evicted; `null` where nothing limits them.
-    pub left: Option<Bytes>,
 }
 
 fn one() -> f64 {

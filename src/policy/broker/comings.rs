@@ -7,11 +7,18 @@ use super::client::{Client, Known, Phase};
 use super::messages::{ClientId, Effect, Refusal, Request, Terms, UserId, Who};
 use super::shares::Account;
 use super::{Broker, User};
+use crate::model::view::JobState;
 use crate::model::{AttemptId, JobId};
 use crate::policy::governor::{Ending, Governor, JobFacts};
 
 impl Broker {
-    pub(super) fn hello(&mut self, client: ClientId, who: Who, instead_of: Option<ClientId>) {
+    pub(super) fn hello(
+        &mut self,
+        now: Duration,
+        client: ClientId,
+        who: Who,
+        instead_of: Option<ClientId>,
+    ) {
         if self.clients.contains_key(&client) {
             return;
         }
@@ -34,6 +41,7 @@ impl Broker {
             known.limit(who.parallel, who.groups.clone());
             known.account.set_weight(who.weight);
             (known.who.priority, known.who.inside) = (who.priority, who.inside);
+            known.who.name = who.name;
             self.clients.insert(client, known);
             return;
         }
@@ -43,7 +51,7 @@ impl Broker {
         let user = self.users.entry(who.user).or_insert_with(|| User::new(Terms::default(), of_users));
         user.clients += 1;
         let account = Account::new(who.weight, of_runs);
-        self.clients.insert(client, Client::new(who, account));
+        self.clients.insert(client, Client::new(now, who, account));
     }
 
     pub(super) fn agree(&mut self, user: UserId, terms: Terms) {
@@ -175,14 +183,15 @@ impl Broker {
         for client in nested {
             let Some(of) = self.clients.get_mut(&client) else { continue };
             let riding = of.running().find(|(_, known)| known.phase == Phase::Riding);
-            let Some((job, number, attempt)) = riding.map(|(job, known)| (job, known.number, known.attempt))
-            else {
-                continue;
-            };
+            let Some((job, known)) = riding else { continue };
+            let id = AttemptId { job: known.number, number: known.attempt };
+            let pinned = known.rides == JobState::Pinned;
             of.alight(job);
-            let id = AttemptId { job: number, number: attempt };
             self.governor.started(now, id);
             self.governor.born(id);
+            if pinned {
+                self.governor.pin(now, id);
+            }
             self.count(client, job);
             self.weigh(client);
         }
@@ -228,6 +237,13 @@ impl Broker {
         self.governor.remove(now, known.number);
         self.owners[known.number.0 as usize] = None;
         self.kins.leave(known.kin);
+    }
+
+    /// One that rides in another's room does this now.
+    pub(super) fn rides(&mut self, client: ClientId, id: AttemptId, does: JobState) {
+        if let Some(of) = self.clients.get_mut(&client) {
+            of.ride(id, does);
+        }
     }
 
     /// Tells the governor something of an attempt that runs and is its business.

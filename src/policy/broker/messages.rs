@@ -39,6 +39,9 @@ pub struct Settings {
 pub struct Who {
     /// Whose run.
     pub user: UserId,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
     /// For how much it counts against other runs of the same user; 1 is usual.
     pub weight: f64,
     /// Whether somebody waits in front of it.
@@ -54,7 +57,15 @@ pub struct Who {
 impl Who {
     /// A run of which nothing else is said.
     pub fn of(user: UserId, parallel: u32) -> Who {
-        Who { user, weight: 1.0, priority: Priority::Interactive, parallel, groups: Vec::new(), inside: None }
+        Who {
+            user,
+            name: String::new(),
+            weight: 1.0,
+            priority: Priority::Interactive,
+            parallel,
+            groups: Vec::new(),
+            inside: None,
+        }
     }
 }
 
@@ -101,6 +112,18 @@ pub struct Request {
     pub weight: u32,
     /// Numbers of the client's groups that it takes one of each.
     pub groups: Vec<u32>,
+    /// For people. Nothing is decided by it.
+    #[serde(default)]
+    pub about: About,
+}
+
+/// What people are told of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name; empty where nobody is there to be told.
+    pub name: String,
+    /// `memory_max` of its own group.
+    pub limit: Option<Bytes>,
 }
 
 /// What has happened.
@@ -181,6 +204,8 @@ pub enum Effect {
     Thaw(ClientId, AttemptId),
     /// Tell the client: kill it; it may want to run again.
     Evict(ClientId, AttemptId),
+    /// Tell the client: kill it, since its user wants that; it is not to run again.
+    Kill(ClientId, AttemptId),
     /// The client did not do it in time. Where the broker has the right, it does so itself.
     Enforce(ClientId, Option<AttemptId>, Force),
     /// Set `memory.max` over all that runs.

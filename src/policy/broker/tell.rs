@@ -36,7 +36,7 @@ impl Broker {
     }
 
     /// Its place, and why it waits.
-    fn wait(&self, now: Duration, client: ClientId) -> Wait {
+    pub(super) fn wait(&self, now: Duration, client: ClientId) -> Wait {
         let is_ahead = |other: &ClientId| *other != client && self.order(now, *other, client).is_lt();
         let waiting = self.clients.iter().filter(|(_, of)| of.is_served());
         let ahead = waiting.filter(|(other, _)| is_ahead(other)).count();

@@ -1,5 +1,6 @@
 //! What the broker promises.
 
+mod eyes;
 mod load;
 mod lone;
 mod properties;

@@ -83,6 +83,11 @@ impl Room {
         self.available = self.available.map(|available| available + memory);
     }
 
+    /// What all hold.
+    pub fn usage(&self) -> Bytes {
+        Bytes(self.usage as u64)
+    }
+
     /// Whether anything is known of a limit; without one the memory law rests.
     pub fn is_known(&self) -> bool {
         self.seen && (self.settings.budget.is_some() || self.available.is_some())

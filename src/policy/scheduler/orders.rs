@@ -4,6 +4,7 @@
 //! grant  ──▶ wanted, and there is a place for it?    ── yes ──▶ start    ── no ──▶ given back
 //! freeze ──▶ runs, and nobody has told it to end?    ── yes ──▶ its clocks stand still
 //! evict  ──▶ the same                                ── yes ──▶ killed; it runs again
+//! kill   ──▶ the same                                ── yes ──▶ killed; it has failed
 //! ```
 //!
 //! What was told to end is nobody else's any more: that was said, and the order has crossed it.
@@ -42,12 +43,8 @@ impl Scheduler {
                 }
             }
             Heard::Thaw(id) => self.thaw(now, id, effects),
-            Heard::Evict(id) => {
-                if let Some(running) = self.find_at_large(id) {
-                    running.phase = Phase::Killed { why: Ended::Evicted };
-                    effects.push(Effect::Kill(id));
-                }
-            }
+            Heard::Evict(id) => self.kill_at_large(id, Ended::Evicted, effects),
+            Heard::Kill(id) => self.kill_at_large(id, Ended::ByHand, effects),
             Heard::Cap(bytes) => effects.push(Effect::Cap(bytes)),
             Heard::Decided(decision) => effects.push(Effect::Decided(decision)),
         }
@@ -59,6 +56,13 @@ impl Scheduler {
         let Some(since) = running.frozen_at.take() else { return };
         running.put_off(now.saturating_sub(since));
         effects.push(Effect::Thaw(id));
+    }
+
+    fn kill_at_large(&mut self, id: AttemptId, why: Ended, effects: &mut Vec<Effect>) {
+        if let Some(running) = self.find_at_large(id) {
+            running.phase = Phase::Killed { why };
+            effects.push(Effect::Kill(id));
+        }
     }
 
     /// One that nobody has told to end.

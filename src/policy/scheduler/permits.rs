@@ -87,6 +87,8 @@ pub enum Heard {
     Thaw(AttemptId),
     /// It is to be killed; it may want to run again.
     Evict(AttemptId),
+    /// It is to be killed since its user wants that; it is not to run again.
+    Kill(AttemptId),
     /// `memory.max` of the whole run.
     Cap(Bytes),
     /// What was decided, and why.
@@ -180,6 +182,7 @@ impl Heard {
             Effect::Freeze(_, id) => Heard::Freeze(id),
             Effect::Thaw(_, id) => Heard::Thaw(id),
             Effect::Evict(_, id) => Heard::Evict(id),
+            Effect::Kill(_, id) => Heard::Kill(id),
             Effect::Cap(bytes) => Heard::Cap(bytes),
             Effect::Decided(_, decision) => Heard::Decided(decision),
             // Of others, and of a daemon.

@@ -11,7 +11,7 @@ use super::retry::Settling;
 use super::{JobSpec, Scheduler};
 use crate::model::retry::Unsettled;
 use crate::model::{Attempt, AttemptId};
-use crate::policy::broker::Request;
+use crate::policy::broker::{About, Request};
 use crate::policy::governor::Ending;
 use crate::policy::tuning::{GROUPS_AHEAD, START_PATIENCE};
 
@@ -157,6 +157,8 @@ impl JobSpec {
             restartable: self.facts.restartable,
             weight: self.weight,
             groups: self.groups.clone(),
+            // Names are the shell's: it adds them where somebody else is asked.
+            about: About::default(),
         }
     }
 }

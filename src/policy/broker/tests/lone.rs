@@ -116,7 +116,7 @@ fn sort(effects: Vec<Effect>) -> Decided {
             Effect::Cap(bytes) => acts.push(Act::Cap(bytes)),
             Effect::Decided(_, decision) => decisions.push(decision),
             Effect::Waits(..) | Effect::Share(..) => {}
-            Effect::Enforce(..) | Effect::Refuse(..) => panic!("{effect:?}"),
+            Effect::Enforce(..) | Effect::Refuse(..) | Effect::Kill(..) => panic!("{effect:?}"),
         }
     }
     (grants, acts, decisions)
@@ -159,6 +159,7 @@ fn play(jobs: Vec<Job>, parallel: u32, cores: u32, budget: u64, ticks: &[u64]) -
             restartable: true,
             weight: job.weight,
             groups: if job.grouped { vec![0] } else { Vec::new() },
+            about: About::default(),
         }
     };
     let who = Who { groups: vec![1], ..Who::of(UserId(1), parallel) };

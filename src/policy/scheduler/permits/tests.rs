@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::reading::JobReading;
 use crate::model::retry::Retry;
-use crate::model::{Attempt, Evidence, Exit};
+use crate::model::{Attempt, Cause, Evidence, Exit, Verdict};
+use crate::policy::broker::Hand;
 use crate::policy::governor::JobFacts;
 use crate::policy::scheduler::{self as run, End, JobSpec, Next, Scheduler};
 
@@ -158,6 +159,12 @@ impl Far {
         self.answers.extend(effects.into_iter().filter_map(Heard::of));
     }
 
+    /// Its user wants something of a job, which the broker may refuse.
+    fn by_hand(&mut self, id: AttemptId, hand: Hand) {
+        let effects = self.broker.by_hand(self.now, UserId(7), RUN, id, hand).unwrap_or_default();
+        self.answers.extend(effects.into_iter().filter_map(Heard::of));
+    }
+
     fn end(&mut self, id: AttemptId, exit: Exit, unkillable: bool) -> Vec<run::Effect> {
         self.alive.remove(&id);
         self.ended.insert(id);
@@ -252,9 +259,29 @@ fn an_order_about_what_ends_anyway_is_passed_over() {
     far.step(run::Input::Started(id));
     far.now = SECOND;
     assert!(far.step(run::Input::Tick).contains(&run::Effect::Diagnose(id)));
-    for order in [Heard::Freeze(id), Heard::Evict(id), Heard::Thaw(id), Heard::Freeze(attempt(5, 1))] {
+    let orders =
+        [Heard::Freeze(id), Heard::Evict(id), Heard::Kill(id), Heard::Thaw(id), Heard::Freeze(attempt(5, 1))];
+    for order in orders {
         assert_eq!(far.step(run::Input::Heard(order)), []);
     }
+}
+
+#[test]
+fn what_its_user_kills_has_failed_and_is_not_tried_again() {
+    let retry = Retry { count: 3, ..Retry::NEVER };
+    let (mut far, id) = (Far::new(1, vec![JobSpec { retry, ..spec(None) }]), attempt(0, 1));
+    far.step(run::Input::Begin);
+    far.exchange();
+    far.step(run::Input::Started(id));
+    far.step(run::Input::Heard(Heard::Freeze(id)));
+    assert!(far.step(run::Input::Heard(Heard::Kill(id))).contains(&run::Effect::Kill(id)));
+    let effects = far.end(id, Exit::Signal(9), false);
+    let judged = effects.iter().find_map(|effect| match effect {
+        run::Effect::Judged(_, judgement, next) => Some((judgement.cause.clone(), *next)),
+        _ => None,
+    });
+    assert_eq!(judged, Some((Cause::ByHand, Next::Done(Verdict::Fail))));
+    assert_eq!(far.run.tally().failed, 1);
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -265,6 +292,7 @@ enum Happens {
     Ends(usize, i32),
     CantBeKilled(usize),
     Killed(usize),
+    ByHand(usize, Hand),
     Removed(usize),
     Look(u64),
     Pass(u64),
@@ -279,6 +307,8 @@ fn what_happens() -> impl Strategy<Value = Happens> {
         4 => (0usize..8, 0..3i32).prop_map(|(which, code)| Happens::Ends(which, code)),
         1 => (0usize..8).prop_map(Happens::CantBeKilled),
         2 => (0usize..8).prop_map(Happens::Killed),
+        1 => (0usize..8, prop_oneof![Just(Hand::Pin), Just(Hand::Unpin), Just(Hand::Kill)])
+            .prop_map(|(which, hand)| Happens::ByHand(which, hand)),
         2 => (0usize..8).prop_map(Happens::Removed),
         4 => (20..500u64).prop_map(Happens::Look),
         4 => (1..900u64).prop_map(Happens::Pass),
@@ -316,6 +346,7 @@ proptest! {
                 }
                 Happens::CantBeKilled(which) => drop(nth(which).map(|id| far.end(id, Exit::Signal(9), true))),
                 Happens::Killed(which) => drop(nth(which).map(|id| far.end(id, Exit::Signal(9), false))),
+                Happens::ByHand(which, hand) => drop(nth(which).map(|id| far.by_hand(id, hand))),
                 Happens::Removed(which) => {
                     let gone = far.ended.iter().copied().nth(which);
                     drop(gone.map(|id| far.step(run::Input::Removed(id))));
