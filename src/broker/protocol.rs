@@ -27,9 +27,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lines::{LONGEST, TooLong};
 pub use crate::model::view::{Scope, Status, WaitsFor};
-pub use messages::{
-    Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
-};
+pub use messages::{Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun};
 
 /// What this side speaks.
 pub const VERSION: u32 = 1;

@@ -12,13 +12,7 @@ use crate::model::{AttemptId, JobId};
 use crate::policy::governor::{Ending, Governor, JobFacts};
 
 impl Broker {
-    pub(super) fn hello(
-        &mut self,
-        now: Duration,
-        client: ClientId,
-        who: Who,
-        instead_of: Option<ClientId>,
-    ) {
+    pub(super) fn hello(&mut self, now: Duration, client: ClientId, who: Who, instead_of: Option<ClientId>) {
         if self.clients.contains_key(&client) {
             return;
         }

@@ -52,12 +52,12 @@ use crate::model::governor::{Action, Governed, State};
 use crate::model::reading::{JobReading, Reading};
 use crate::model::view::JobState;
 use crate::model::{AttemptId, Bytes, JobId};
+pub use by_hand::{Hand, NotDone};
 use client::Client;
 use kins::Kins;
-pub use by_hand::{Hand, NotDone};
 pub use messages::{
-    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Terms, UserId, Wait, Who,
-    Why,
+    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Terms, UserId, Wait,
+    Who, Why,
 };
 use orders::Orders;
 use shares::Account;
@@ -258,6 +258,11 @@ impl Broker {
     /// Whether a request waits that is not held back by its own client alone.
     pub fn somebody_waits(&self) -> bool {
         self.clients.values().any(Client::is_served)
+    }
+
+    /// Clients that have jobs, running or waiting.
+    pub fn busy(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.iter().filter(|(_, of)| !of.jobs.is_empty()).map(|(client, _)| *client)
     }
 
     /// The attempts that run and count for themselves, each with its client.

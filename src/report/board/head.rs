@@ -70,7 +70,12 @@ fn memory(view: &View, width: usize) -> Vec<Line> {
         false => String::new(),
     };
     let Some(budget) = view.budget else {
-        return labelled("memory", Paint::Plain, &format!("{} used, without a limit{expected}", view.used), width);
+        return labelled(
+            "memory",
+            Paint::Plain,
+            &format!("{} used, without a limit{expected}", view.used),
+            width,
+        );
     };
     let text = format!("{} of {budget}{expected}", view.used);
     let frame = INDENT + "[]".len();
