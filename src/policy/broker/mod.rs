@@ -56,8 +56,8 @@ pub use by_hand::{Hand, NotDone};
 use client::Client;
 use kins::Kins;
 pub use messages::{
-    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Terms, UserId, Wait,
-    Who, Why,
+    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Stand, Terms, UserId,
+    Wait, Who, Why,
 };
 use orders::Orders;
 use shares::Account;
@@ -169,6 +169,9 @@ impl Broker {
                 }
             }
             Input::Declare(client, running) => self.declare(now, client, &running),
+            Input::Declared { client, id, worked, frozen } => {
+                self.about(client, id, |governor, id| governor.resume(now, id, worked, frozen));
+            }
             Input::Limits(client, parallel, groups) => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.limit(parallel, groups);
@@ -214,6 +217,7 @@ impl Broker {
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
         self.tell_waiting(now, &mut effects);
+        self.tell_standing(now, &mut effects);
         for mut decision in self.governor.decisions(now) {
             let whose = decision.attempt.and_then(|id| self.owner(id.job));
             decision.attempt = whose.zip(decision.attempt).map(|((_, job), id)| AttemptId { job, ..id });
@@ -237,6 +241,7 @@ impl Broker {
         if !self.looked {
             return Some(self.stepped);
         }
+        let settling = settling || self.clients.values().any(Client::settles);
         self.governor.next_look(settling)
     }
 

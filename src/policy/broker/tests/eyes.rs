@@ -167,7 +167,7 @@ fn who_does_not_kill_what_its_user_wants_killed_has_it_done_for_it() {
     broker.step(ms(11), Input::Frozen(run, one));
     assert_eq!(by_hand(&mut broker, 20, Hand::Kill), Ok(vec![Effect::Kill(run, one)]));
     assert_eq!(by_hand(&mut broker, 1900, Hand::Kill), Err(NotDone::Ending), "that puts nothing off");
-    assert_eq!(broker.step(ms(2019), Input::Tick), []);
+    assert_eq!(orders(broker.step(ms(2019), Input::Tick)), []);
     let late = broker.step(ms(2020), Input::Tick);
     assert!(late.contains(&Effect::Enforce(run, Some(one), Force::Kill)), "{late:?}");
 }
