@@ -297,6 +297,20 @@ impl Client {
     }
 }
 
+/// Both work for so long, and then say that their jobs grow until the run hears of it. Of 256 MiB.
+pub fn grow(run: &mut Client, senior: &mut Client, work: Duration) {
+    let begun = Instant::now();
+    let flat = std::iter::from_fn(|| (begun.elapsed() < work).then_some(20));
+    for mib in flat.chain((20..256).step_by(2)) {
+        senior.sample(mib);
+        run.sample(mib);
+        if run.hears_within(Duration::from_millis(15)) {
+            return;
+        }
+    }
+    panic!("it was let grow");
+}
+
 /// How things stand, and why: said whenever that changes.
 fn is_by_the_way(message: &Value) -> bool {
     ["share", "state", "decided"].contains(&message["type"].as_str().unwrap())
