@@ -4,8 +4,12 @@
 //!
 //! - [`lines`]: bytes -> lines, of which none is longer than may be
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
+//! - [`socket`]: where a broker is found
+//! - [`server`]: `sandtest serve`
 //! - [`metrics`]: what Prometheus reads
 
 pub mod lines;
 pub mod metrics;
 pub mod protocol;
+pub mod server;
+pub mod socket;

@@ -26,9 +26,9 @@ mod tests;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lines::{LONGEST, TooLong};
-pub use crate::model::view::WaitsFor;
+pub use crate::model::view::{Scope, Status, WaitsFor};
 pub use messages::{
-    Decided, Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, Scope, Status, ToBroker, ToRun,
+    Decided, Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
 };
 
 /// What this side speaks.

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided
@@ -14,6 +15,7 @@ pub mod exec;
 pub mod exit_code;
 pub mod profile;
 pub mod replay;
+pub mod serve;
 pub mod settings;
 pub mod simulate;
 pub mod why;
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// Run a command, its shards or a list of commands, each in a cgroup of its own
     Exec(Box<exec::ExecArgs>),
+    /// Share one budget among all runs of a user, or of the box
+    Serve(Box<serve::ServeArgs>),
     /// Tell what this environment allows, what is missing, and how to get it
     Doctor(doctor::DoctorArgs),
     /// Tell what became of a job of the last run, and why: waits, freezes, evictions, ends
@@ -62,6 +66,7 @@ pub fn main() -> u8 {
     };
     match cli.command {
         Command::Exec(args) => exec::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Replay(args) => replay::run(&args),

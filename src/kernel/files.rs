@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 use super::KernelError;
 
@@ -31,6 +31,31 @@ impl Dir {
         match rustix::fs::open(&path, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Dir { path, fd }),
             Err(errno) => Err(KernelError::Read { path, source: errno.into() }),
+        }
+    }
+
+    /// Opens the directory `below` it, a relative path. Nothing on the way may be a link or another file system, nor lead
+    /// up again: the path may be a stranger's.
+    ///
+    /// # Errors
+    /// [`KernelError::Read`], with `ELOOP` or `EXDEV` for what is not let through.
+    pub fn open_below(&self, below: impl AsRef<Path>) -> Result<Dir, KernelError> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let path = self.path.join(&below);
+        match rustix::fs::openat2(&self.fd, below.as_ref(), DIRECTORY, Mode::empty(), resolve) {
+            Ok(fd) => Ok(Dir { path, fd }),
+            Err(errno) => Err(KernelError::Read { path, source: errno.into() }),
+        }
+    }
+
+    /// The user whose it is.
+    ///
+    /// # Errors
+    /// [`KernelError::Read`].
+    pub fn owner(&self) -> Result<u32, KernelError> {
+        match rustix::fs::fstat(&self.fd) {
+            Ok(stat) => Ok(stat.st_uid),
+            Err(errno) => Err(KernelError::Read { path: self.path.clone(), source: errno.into() }),
         }
     }
 
@@ -245,6 +270,18 @@ mod tests {
         let dir = Dir::open(folder.path()).unwrap();
         let error = dir.write("memory.max", "4096").unwrap_err().to_string();
         assert!(error.contains("memory.max") && error.contains("4096"), "{error}");
+    }
+
+    #[test]
+    fn a_strangers_path_leads_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        assert!(dir.open_below("a/b").is_ok());
+        for path in ["link/b", "../x", "a/../..", "/proc", "a/c"] {
+            assert!(dir.open_below(path).is_err(), "{path}");
+        }
     }
 
     #[test]

@@ -71,6 +71,12 @@ impl OwnGroups {
         OwnGroups::of(&here())
     }
 
+    /// Those of another process, as far as the mounts that we see show them.
+    pub fn of_process(pid: u32) -> OwnGroups {
+        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+        OwnGroups::of(&parse(&read("/proc/self/mountinfo".to_owned()), &read(format!("/proc/{pid}/cgroup"))))
+    }
+
     fn of(hierarchies: &[Hierarchy]) -> OwnGroups {
         let own = |is: &dyn Fn(&Hierarchy) -> bool| hierarchies.iter().find(|h| is(h))?.own.clone();
         let v1 = |controller| own(&|h| !h.v2 && h.may_have(controller));

@@ -16,6 +16,8 @@
 //! - [`spawner`]: the one thread that spawns
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
+//! - [`peer`]: who is at the other end of a socket; [`handed`]: sockets that a service manager opened
+//! - [`random`]: numbers that nobody can guess
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
 //! - [`observe`]: what an attempt is doing, seen from outside
 //! - [`folder`], [`objects`]: what outlives processes: files, shared memory, mounts
@@ -31,13 +33,16 @@ pub mod folder;
 pub mod ground;
 pub mod group;
 pub mod guardian;
+pub mod handed;
 pub mod hierarchy;
 pub mod keeper;
 pub mod objects;
 pub mod observe;
 pub mod oom;
+pub mod peer;
 pub mod pidfd;
 pub mod process;
+pub mod random;
 pub mod readiness;
 pub mod reused;
 pub mod sensors;

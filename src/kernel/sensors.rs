@@ -52,7 +52,16 @@ impl Sensors {
     /// For a run in `ground`. `own_machine`: whether `/proc/pressure` is ours, and not a container host's. `editor`:
     /// the v2 group of the editor, where it has one.
     pub fn open(ground: &Ground, own_machine: bool, editor: Option<&Path>) -> Sensors {
-        let run = ground.memory();
+        Sensors::over(ground.memory(), ground.v2(), own_machine, editor)
+    }
+
+    /// The same for a group that holds all that runs: the one that counts memory, and the one in the v2 tree.
+    pub fn over(
+        run: Option<(&Dir, Version)>,
+        v2: Option<&Dir>,
+        own_machine: bool,
+        editor: Option<&Path>,
+    ) -> Sensors {
         let above = match run {
             Some((dir, version)) => groups_above(dir.path(), version),
             // No group of the run's own: ours counts among those above.
@@ -77,7 +86,7 @@ impl Sensors {
             system,
             vmstat: without_psi.then(|| Held::open(Path::new("/proc/vmstat"))).flatten(),
             events: run.and_then(|(dir, _)| Held::open(&dir.path().join("memory.events"))),
-            run_pressure: ground.v2().and_then(|dir| Pressures::open(dir.path(), ".pressure")),
+            run_pressure: v2.and_then(|dir| Pressures::open(dir.path(), ".pressure")),
             editor: editor.and_then(|dir| Pressures::open(dir, ".pressure")),
             buffer: Box::new([0; ROOM]),
         }
@@ -95,11 +104,7 @@ impl Sensors {
 
     /// What the run holds; `None` where it has no group that counts.
     pub fn run(&mut self) -> Option<RunMemory> {
-        let buffer = &mut *self.buffer;
-        let run = self.run.as_ref()?;
-        let charged = run.charged(buffer)?;
-        let cache = run.cache(buffer).unwrap_or(0).min(charged);
-        Some(RunMemory { charged: Bytes(charged), cache: Bytes(cache), cap: run.limit(buffer).map(Bytes) })
+        self.run.as_ref()?.memory(&mut self.buffer)
     }
 
     /// Who was kept waiting until now.
@@ -175,6 +180,27 @@ impl JobSensors {
     }
 }
 
+/// What one run of many holds, where each has a group of its own.
+#[derive(Debug)]
+pub struct GroupSensors(MemoryGroup);
+
+impl GroupSensors {
+    /// Of this group; `None` if it does not count memory.
+    pub fn open(dir: &Dir, version: Version) -> Option<GroupSensors> {
+        MemoryGroup::open(dir.path(), version).map(GroupSensors)
+    }
+
+    /// What is charged to it: cheap to ask. `None` once it is gone.
+    pub fn charged(&self) -> Option<Bytes> {
+        self.0.charged(&mut [0; ROOM]).map(Bytes)
+    }
+
+    /// All that it says.
+    pub fn memory(&self) -> Option<RunMemory> {
+        self.0.memory(&mut [0; ROOM])
+    }
+}
+
 /// A group that counts memory.
 #[derive(Debug)]
 struct MemoryGroup {
@@ -192,6 +218,12 @@ impl MemoryGroup {
             stat: Held::open(&dir.join("memory.stat")),
             version,
         })
+    }
+
+    fn memory(&self, buffer: &mut [u8; ROOM]) -> Option<RunMemory> {
+        let charged = self.charged(buffer)?;
+        let cache = self.cache(buffer).unwrap_or(0).min(charged);
+        Some(RunMemory { charged: Bytes(charged), cache: Bytes(cache), cap: self.limit(buffer).map(Bytes) })
     }
 
     fn charged(&self, buffer: &mut [u8; ROOM]) -> Option<u64> {

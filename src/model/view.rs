@@ -7,6 +7,32 @@ use serde::{Deserialize, Serialize};
 use super::governor::{Action, Decision, Signal, State};
 use super::{AttemptId, Bytes, JobId};
 
+/// For whom a broker decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// One user.
+    User,
+    /// All of them.
+    System,
+}
+
+/// What `status` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// For whom the broker decides.
+    pub scope: Scope,
+    /// Which broker this is: another one after each start.
+    pub broker: String,
+    /// Version of the program.
+    pub program: String,
+    /// Milliseconds since it was started.
+    pub up_ms: u64,
+    /// All else, for the user who asked.
+    #[serde(flatten)]
+    pub view: View,
+}
+
 /// All that one user is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct View {

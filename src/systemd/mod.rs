@@ -3,8 +3,10 @@
 //! - [`bus`]: on which message buses a systemd may be found, in the order in which they are tried
 //! - [`scope`]: one transient, delegated scope for a whole run
 //! - [`refusal`]: what went wrong, and the way out
+//! - [`notify`]: telling it that we are ready, alive, or going
 
 pub mod bus;
+pub mod notify;
 pub mod refusal;
 pub mod scope;
 

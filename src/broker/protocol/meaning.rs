@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::messages::{Decided, Hello, How, Job, Of, Order, Status, ToBroker, ToRun};
-use super::{Fault, LONGEST_SHOWN, write};
+use super::messages::{Decided, Hello, How, Job, Of, Order, ToBroker, ToRun};
+use super::{Fault, LONGEST_SHOWN, Status, write};
 use crate::model::governor::Decision;
 use crate::model::text::harmless;
 use crate::model::view::WaitView;
@@ -183,16 +183,18 @@ impl How {
     }
 }
 
-/// A name as people are shown it: what is long ends in dots, and nothing in it acts upon a terminal.
+/// A name as people are shown it: nothing in it acts upon a terminal, and what is long lacks its middle, since command
+/// lines differ at their ends.
 fn shown(name: &str) -> String {
-    let mut name = harmless(name);
-    if name.len() > LONGEST_SHOWN {
-        let most = LONGEST_SHOWN - "...".len();
-        let letter = (0..=most).rev().find(|at| name.is_char_boundary(*at));
-        name.truncate(letter.unwrap_or(0));
-        name.push_str("...");
+    let name = harmless(name);
+    if name.len() <= LONGEST_SHOWN {
+        return name;
     }
-    name
+    let half = (LONGEST_SHOWN - "...".len()) / 2;
+    let is_letter = |at: &usize| name.is_char_boundary(*at);
+    let begin = (0..=half).rev().find(is_letter).unwrap_or(0);
+    let end = (name.len() - half..name.len()).find(is_letter).unwrap_or(name.len());
+    format!("{}...{}", &name[..begin], &name[end..])
 }
 
 /// FNV-1a. Kins are told apart within one user's jobs only, so that nobody gains by a collision.

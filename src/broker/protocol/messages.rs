@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::governor::{Action, Signal, State};
-use crate::model::view::{View, WaitsFor};
+use crate::model::view::{Scope, Status, WaitsFor};
 use crate::model::{Bytes, JobId, Verdict};
 use crate::policy::broker::{Priority, Stand};
 
@@ -321,16 +321,6 @@ pub struct Decided {
     pub held: u32,
 }
 
-/// For whom a broker decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// One user.
-    User,
-    /// All of them.
-    System,
-}
-
 /// Why a run is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -343,22 +333,6 @@ pub enum RefusedFor {
     Denied,
     /// It did not say `hello` first, or not in time.
     Hello,
-}
-
-/// How things stand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// For whom the broker decides.
-    pub scope: Scope,
-    /// Which broker this is: another one after each start.
-    pub broker: String,
-    /// Version of the program.
-    pub program: String,
-    /// Milliseconds since it was started.
-    pub up_ms: u64,
-    /// All else, for the user who asked.
-    #[serde(flatten)]
-    pub view: View,
 }
 
 fn one() -> f64 {

@@ -155,8 +155,8 @@ fn names_are_shown_short_and_do_nothing_to_a_terminal() {
     };
     assert_eq!(request("core::parses"), "core::parses");
     assert_eq!(request("a\u{1b}[2Jb\n"), "a?[2Jb?");
-    let long = request(&"é".repeat(100));
-    assert_eq!(long, format!("{}...", "é".repeat(48)));
+    let long = request(&format!("{}{}", "é".repeat(100), "ä".repeat(20)));
+    assert_eq!(long, format!("{}...{}{}", "é".repeat(24), "é".repeat(4), "ä".repeat(20)));
 }
 
 /// A broker with one client, that hears whatever comes.

@@ -307,6 +307,12 @@ impl Client {
         self.running.keys().filter_map(|job| Some((*job, self.jobs.get(job)?)))
     }
 
+    /// Those that run in room of their own.
+    pub fn counted_ones(&self) -> impl Iterator<Item = AttemptId> {
+        let own = self.running.iter().filter(|(_, held)| !held.riding);
+        own.filter_map(|(job, _)| Some(AttemptId { job: *job, number: self.jobs.get(job)?.attempt }))
+    }
+
     /// The governor's number of a job.
     pub fn number(&self, job: JobId) -> Option<JobId> {
         let held = self.running.get(&job).map(|held| held.number);

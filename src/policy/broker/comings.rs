@@ -1,5 +1,6 @@
 //! Clients and requests that come and go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::client::{Client, Known, Phase};
@@ -61,10 +62,10 @@ impl Broker {
     /// Makes what is known of a client agree with what it says that runs. What has run before is forgotten.
     pub(super) fn declare(&mut self, now: Duration, client: ClientId, running: &[Request]) {
         let Some(known) = self.clients.get(&client) else { return };
-        let is_told = |id: AttemptId| running.iter().any(|request| request.id == id);
+        let told: BTreeSet<AttemptId> = running.iter().map(|request| request.id).collect();
         let id = |job: JobId, known: &Known| AttemptId { job, number: known.attempt };
         let untrue: Vec<AttemptId> =
-            known.running().map(|(job, known)| id(job, known)).filter(|id| !is_told(*id)).collect();
+            known.running().map(|(job, known)| id(job, known)).filter(|id| !told.contains(id)).collect();
         for id in untrue {
             self.ended(now, client, id, Ending::Otherwise, true);
         }

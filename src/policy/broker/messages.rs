@@ -139,6 +139,8 @@ pub enum Input {
         /// What it ran goes on under the new number.
         instead_of: Option<ClientId>,
     },
+    /// The job in which a client runs, which is known only now: the run around it has come after it.
+    Inside(ClientId, (ClientId, JobId)),
     /// Of this client just these run, whatever was granted: it says so when it comes to a broker that does not know it.
     Declare(ClientId, Vec<Request>),
     /// More of one that it declared.

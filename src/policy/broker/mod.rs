@@ -163,6 +163,11 @@ impl Broker {
         self.charge(now);
         match input {
             Input::Hello { client, who, instead_of } => self.hello(now, client, who, instead_of),
+            Input::Inside(client, outer) => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.who.inside = Some(outer);
+                }
+            }
             Input::Declare(client, running) => self.declare(now, client, &running),
             Input::Declared { client, id, worked, frozen } => {
                 self.about(client, id, |governor, id| governor.resume(now, id, worked, frozen));
@@ -253,6 +258,21 @@ impl Broker {
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Governed {
         self.governor.summary(now)
+    }
+
+    /// Whether a request waits that is not held back by its own client alone.
+    pub fn somebody_waits(&self) -> bool {
+        self.clients.values().any(Client::is_served)
+    }
+
+    /// Clients that have jobs, running or waiting.
+    pub fn busy(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.iter().filter(|(_, of)| !of.jobs.is_empty()).map(|(client, _)| *client)
+    }
+
+    /// The attempts that run and count for themselves, each with its client.
+    pub fn running(&self) -> impl Iterator<Item = (ClientId, AttemptId)> {
+        self.clients.iter().flat_map(|(client, of)| of.counted_ones().map(|id| (*client, id)))
     }
 
     /// How much goes on.

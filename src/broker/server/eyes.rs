@@ -1,0 +1,237 @@
+//! The broker's eyes: one reading of the machine and of all that its clients run.
+//!
+//! ```text
+//! a run's group ── charged as before? ── yes ──▶ its jobs are as they were, for a second
+//!                       │ no
+//!                  each job's group;  what its client says of it where there is none
+//! ```
+//!
+//! What a client says is believed up to its share where it is not the only user: a number costs nobody anything, and who
+//! names a large one would stop all others.
+//!
+//! What runs have left behind that are gone is nobody's: it is taken off the budget until it is given back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::client::Client;
+use super::place::Place;
+use super::slice::Slice;
+use crate::kernel::KernelError;
+use crate::kernel::ground::Ground;
+use crate::kernel::sensors::{GroupSensors, JobSensors, RunMemory, Sensors};
+use crate::model::reading::{JobReading, Reading};
+use crate::model::{AttemptId, Bytes, Limits};
+use crate::policy::broker::ClientId;
+use crate::policy::tuning::CPU_WINDOW;
+
+/// Page cache below this part of what is charged to a run is not looked for in every job.
+const LITTLE_CACHE: u64 = 16;
+
+/// While a run as a whole does not change by more than this, none of its jobs is looked at by itself.
+const CHANGED: u64 = 1 << 20;
+
+/// But for so long at the most: one may grow by what another gives back.
+const SEEN_FOR: Duration = Duration::from_secs(1);
+
+/// What is left of runs that are gone is watched for so many of them.
+const MOST_LEFT: usize = 256;
+
+/// What to look at beside the runs.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Whether `/proc/pressure` is this machine's own, and not that of a container's host.
+    pub own_machine: bool,
+    /// The editor's v2 group, where it has one.
+    pub editor: Option<PathBuf>,
+}
+
+/// All sensors.
+#[derive(Debug)]
+pub struct Eyes {
+    view: View,
+    /// Of the machine, where there is no slice.
+    sensors: Sensors,
+    /// Where all runs are in one.
+    slice: Option<Slice>,
+    /// When processor time was read last.
+    cpu_read: Option<Duration>,
+    runs: BTreeMap<ClientId, Run>,
+    /// Groups of runs that are gone.
+    left: Vec<GroupSensors>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Look {
+    /// The machine, without jobs.
+    pub machine: Reading,
+    /// Whose jobs held what.
+    pub jobs: Vec<(ClientId, JobReading)>,
+    /// What is nobody's any more.
+    pub nobodys: Bytes,
+}
+
+/// What is held open for one run, and what was seen of it last.
+#[derive(Debug, Default)]
+struct Run {
+    sensors: Option<GroupSensors>,
+    jobs: BTreeMap<AttemptId, JobSensors>,
+    seen: Vec<JobReading>,
+    at: Duration,
+    memory: Option<RunMemory>,
+}
+
+impl Eyes {
+    pub fn open(view: View) -> Eyes {
+        Eyes {
+            sensors: Sensors::open(&Ground::Bare, view.own_machine, view.editor.as_deref()),
+            view,
+            slice: None,
+            cpu_read: None,
+            runs: BTreeMap::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// Looks, at `now`, at what runs, client by client; at processor time only where that is asked for, and only now and
+    /// then.
+    pub fn look(
+        &mut self,
+        now: Duration,
+        clients: &BTreeMap<ClientId, Client>,
+        running: impl Iterator<Item = (ClientId, AttemptId)>,
+        wants_cpu: bool,
+    ) -> Look {
+        let with_cpu = wants_cpu && self.cpu_read.is_none_or(|then| now.saturating_sub(then) >= CPU_WINDOW);
+        if with_cpu {
+            self.cpu_read = Some(now);
+        }
+        let mut ids: BTreeMap<ClientId, Vec<AttemptId>> = BTreeMap::new();
+        running.for_each(|(client, id)| ids.entry(client).or_default().push(id));
+        let (mut usage, mut charged, mut jobs) = (Bytes(0), Bytes(0), Vec::new());
+        for (id, client) in clients {
+            let run = self.runs.entry(*id).or_insert_with(|| Run::open(client));
+            let running = ids.get(id).map_or(&[][..], Vec::as_slice);
+            run.look(now, client, running, with_cpu);
+            let sum = run.seen.iter().fold(0, |sum: u64, job| sum.saturating_add(job.memory.0));
+            let sum = Bytes(sum);
+            // What a client says of its jobs is no less than what the kernel says of all of them.
+            let held = run.memory.map_or(sum, |all| Bytes(all.charged.0 - all.cache.0).max(sum));
+            usage.0 = usage.0.saturating_add(held.0);
+            charged.0 = charged.0.saturating_add(run.memory.map_or(sum, |all| all.charged.max(sum)).0);
+            jobs.extend(run.seen.iter().map(|job| (*id, *job)));
+        }
+        let nobodys = self.nobodys(usage);
+        let all = self.slice.as_mut().and_then(Slice::memory);
+        let sensors = self.slice.as_mut().map_or(&mut self.sensors, |slice| &mut slice.sensors);
+        let without = |bytes: Bytes| Bytes(bytes.0.saturating_sub(nobodys.0));
+        let machine = Reading {
+            usage,
+            charged: all.map_or(charged, |all| without(all.charged)),
+            cap: all.and_then(|all| all.cap).map(without),
+            available: sensors.available(),
+            stalls: sensors.stalls(),
+            refaults: sensors.refaults(),
+            high: sensors.high(),
+            jobs: Vec::new(),
+        };
+        Look { machine, jobs, nobodys }
+    }
+
+    /// A run has shown its groups: perhaps a slice is above them. `budget`: what is to be in force there.
+    ///
+    /// # Errors
+    /// [`KernelError`] if that can't be put in force.
+    pub fn meet(&mut self, place: &Place, budget: &Limits) -> Result<(), KernelError> {
+        // systemd removes an empty one, and makes another.
+        if self.slice.as_mut().and_then(Slice::memory).is_none() {
+            self.slice = None;
+            self.slice = Slice::above(place, budget, &self.view)?;
+        }
+        Ok(())
+    }
+
+    /// Sets what all that runs may hold together, and what is nobody's beside it; where one group holds all.
+    ///
+    /// # Errors
+    /// [`KernelError::Write`].
+    pub fn set_cap(&self, cap: Bytes, nobodys: Bytes) -> Result<(), KernelError> {
+        self.slice.as_ref().map_or(Ok(()), |slice| slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0))))
+    }
+
+    /// A client is gone, what it ran perhaps not yet.
+    pub fn forget(&mut self, client: ClientId) {
+        let left = self.runs.remove(&client).and_then(|run| run.sensors);
+        self.left.extend(left);
+        // Those that stay are of no use to anybody, and the oldest have been there for longest.
+        self.left.drain(..self.left.len().saturating_sub(MOST_LEFT));
+    }
+
+    /// A client has become another.
+    pub fn rename(&mut self, from: ClientId) {
+        self.runs.remove(&from);
+    }
+
+    /// What is left of runs that are gone; in a slice all that is no run's that is here. `usage`: what those hold.
+    fn nobodys(&mut self, usage: Bytes) -> Bytes {
+        if let Some(all) = self.slice.as_mut().and_then(Slice::memory) {
+            let nobodys = (all.charged.0 - all.cache.0).saturating_sub(usage.0);
+            // What comes and goes between two readings is not worth a word.
+            return Bytes(nobodys / CHANGED * CHANGED);
+        }
+        let mut sum: u64 = 0;
+        self.left.retain(|group| {
+            let left = group.charged().filter(|charged| charged.0 >= CHANGED);
+            sum = sum.saturating_add(left.map_or(0, |charged| charged.0));
+            left.is_some()
+        });
+        Bytes(sum)
+    }
+}
+
+impl Run {
+    fn open(client: &Client) -> Run {
+        Run { sensors: client.place.as_ref().and_then(|place| place.sensors()), ..Run::default() }
+    }
+
+    fn look(&mut self, now: Duration, client: &Client, running: &[AttemptId], with_cpu: bool) {
+        let charged = self.sensors.as_ref().and_then(GroupSensors::charged);
+        if !with_cpu && self.is_still_true(now, charged, running) {
+            return;
+        }
+        self.memory = charged.and(self.sensors.as_ref()).and_then(GroupSensors::memory);
+        self.at = now;
+        // Statistics cost ten times as much as one number.
+        let much_cache = self.memory.is_some_and(|all| all.cache.0 > all.charged.0 / LITTLE_CACHE);
+        // Numbers of jobs that are over come back in none.
+        self.jobs.retain(|id, _| running.binary_search(id).is_ok());
+        self.seen.clear();
+        let mut believed = client.believed();
+        for id in running {
+            if self.sensors.is_some()
+                && !self.jobs.contains_key(id)
+                && let Some(sensors) = client.place.as_ref().and_then(|place| place.job_sensors(*id))
+            {
+                self.jobs.insert(*id, sensors);
+            }
+            let sensors = self.jobs.get(id);
+            let sample = client.samples.get(id);
+            let memory = sensors.and_then(|sensors| sensors.memory(much_cache));
+            let cpu = sensors.filter(|_| with_cpu).and_then(JobSensors::cpu);
+            if let Some(memory) = memory.or_else(|| believed.take(sample?.memory)) {
+                let cpu = cpu.or_else(|| Some(Duration::from_micros(sample.filter(|_| with_cpu)?.cpu_us?)));
+                self.seen.push(JobReading { id: *id, memory, cpu });
+            }
+        }
+    }
+
+    fn is_still_true(&self, now: Duration, charged: Option<Bytes>, running: &[AttemptId]) -> bool {
+        // Without a group there is nothing that would tell of a change.
+        let (Some(charged), Some(before)) = (charged, self.memory) else { return false };
+        now.saturating_sub(self.at) < SEEN_FOR
+            && charged.0.abs_diff(before.charged.0) < CHANGED
+            && self.seen.iter().map(|job| job.id).eq(running.iter().copied())
+    }
+}
