@@ -26,8 +26,9 @@ mod tests;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lines::{LONGEST, TooLong};
+pub use crate::model::view::{Scope, Status, WaitsFor};
 pub use messages::{
-    Hello, How, Inside, Job, Of, Order, RefusedFor, Sampled, Scope, Status, ToBroker, ToRun, WaitsFor,
+    Decided, Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
 };
 
 /// What this side speaks.
@@ -35,6 +36,9 @@ pub const VERSION: u32 = 1;
 
 /// Names, kins and tokens are no longer than this, in bytes.
 pub const LONGEST_NAME: usize = 256;
+
+/// Of names for people so much is shown, in bytes.
+pub const LONGEST_SHOWN: usize = 100;
 
 /// A run has no more groups than this, and a job takes no more of them.
 pub const MOST_GROUPS: usize = 256;
@@ -76,21 +80,25 @@ impl Fault {
     }
 }
 
-const TO_BROKER: [&str; 13] = [
+const TO_BROKER: [&str; 16] = [
     "hello", "declare", "limits", "want", "withdraw", "born", "frozen", "stopping", "ending", "ended",
-    "sample", "status", "bye",
+    "sample", "status", "pin", "unpin", "kill", "bye",
 ];
-const TO_RUN: [&str; 11] = [
+const TO_RUN: [&str; 15] = [
     "welcome",
     "refused",
     "grant",
     "freeze",
     "thaw",
     "evict",
+    "kill",
     "waits",
     "share",
+    "state",
+    "decided",
     "not-taken",
     "status",
+    "done",
     "error",
 ];
 
@@ -181,6 +189,7 @@ impl ToBroker {
 impl Job {
     fn check(&self) -> Result<(), Fault> {
         name("kin", &self.kin)?;
+        name("name", &self.name)?;
         most("groups", self.groups.len(), MOST_GROUPS)
     }
 }

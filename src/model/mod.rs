@@ -15,6 +15,7 @@
 //! - [`governor`]: what the governor decides, and why
 //! - [`diagnosis`]: what an attempt was doing when its time was up
 //! - [`event`]: the one stream that all reports read
+//! - [`view`]: how things stand at a broker, for one of its users
 //!
 //! Beside the way: [`nearest`] (what was probably meant), [`text`] (what tests chose, fit to be shown).
 
@@ -34,6 +35,7 @@ pub mod profile;
 pub mod reading;
 pub mod retry;
 pub mod text;
+pub mod view;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;

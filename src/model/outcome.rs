@@ -76,12 +76,16 @@ pub enum Cause {
     Outside,
     /// Someone asked the run to end.
     Interrupted,
+    /// Its user had just this one killed.
+    ByHand,
     /// So many others had failed that the run was to end at once.
     MaxFail,
     /// It showed no sign of life for its idle time-out.
     Idle,
     /// The time of the whole run was up.
     RunTimeout,
+    /// Nothing of the run could be started in the time that it was to wait for that.
+    NoPermit,
 }
 
 /// A process seen alive when it should not be.

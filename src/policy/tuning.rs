@@ -219,5 +219,23 @@ pub const CLIENT_REQUESTS: usize = 4 * CANDIDATES;
 /// A client is told no more often what it may count on, and why it waits.
 pub const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// And no more often how things stand: it changes with each look at the worst, a hundred times a second.
+pub const STAND_EVERY: Duration = Duration::from_millis(100);
+
+/// A run whose broker is gone starts nothing for so long, and then decides by itself: a restart takes a tenth.
+pub const BY_ITSELF_AFTER: Duration = Duration::from_secs(1);
+
+/// A run whose request was not taken asks again after so long, if nothing happens before.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A run that is to say what its jobs hold does so this often near the ceiling: as often as the law looks there.
+pub const SAID_NEAR: Duration = Duration::from_millis(10);
+
 /// So many kins are remembered before those are forgotten that nobody has and that teach nothing any more.
 pub const KINS: usize = 2 * REMEMBERED;
+
+/// So many users are told apart where users are shown; the others are summed up. More fill a page without telling more.
+pub const USERS_SHOWN: usize = 50;
+
+/// So many jobs a user is shown, of all runs together; the others are counted. A line of the protocol holds about as many.
+pub const JOBS_SHOWN: usize = 200;

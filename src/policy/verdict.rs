@@ -52,6 +52,8 @@ pub enum Ended {
     MaxFail,
     /// There was no room for it.
     Evicted,
+    /// Its user wanted just this one to be killed.
+    ByHand,
 }
 
 /// Judges an attempt. `exit` is `None` where its first process can't be killed.
@@ -67,7 +69,7 @@ pub fn judge(
         Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
         Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
         Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted) | None => {}
+        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand) | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
     if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
@@ -76,6 +78,7 @@ pub fn judge(
     let cause = match ended {
         Some(Ended::Interrupted) => Cause::Interrupted,
         Some(Ended::MaxFail) => Cause::MaxFail,
+        Some(Ended::ByHand) => Cause::ByHand,
         _ => Cause::Own,
     };
     // After the above: a birth that we cut short fails, too.
@@ -179,6 +182,13 @@ mod tests {
         assert_eq!(outcome(Some(Exit::Code(0)), None, refused.clone()), (Outcome::Exited, Cause::Own));
         assert_eq!(outcome(Some(Exit::Code(1)), None, refused.clone()), (Outcome::Pids, Cause::Own));
         assert_eq!(outcome(kill(), None, refused), (Outcome::Pids, Cause::Own));
+    }
+
+    #[test]
+    fn what_its_user_killed_is_told_as_that_unless_it_had_ended() {
+        let by_hand = |exit| outcome(exit, Some(Ended::ByHand), Evidence::default());
+        assert_eq!(by_hand(kill()), (Outcome::Signaled, Cause::ByHand));
+        assert_eq!(by_hand(Some(Exit::Code(0))), (Outcome::Exited, Cause::ByHand));
     }
 
     #[test]

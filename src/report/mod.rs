@@ -12,7 +12,9 @@
 //! - [`left`]: what was left behind, and how to be rid of it
 //! - [`story`]: a run told again from its events
 //! - [`progress`]: the live line of a terminal
+//! - [`board`]: how things stand at a broker
 
+pub mod board;
 pub mod diagnosis;
 pub mod governor;
 pub mod html;

@@ -194,8 +194,12 @@ impl<W: Write> TerminalReporter<W> {
         attempt: &AttemptFinished,
         paragraph: Option<String>,
     ) -> io::Result<()> {
-        let speaks_for_itself = attempt.cause == Cause::Interrupted
-            || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
+        let speaks_for_itself = match attempt.cause {
+            Cause::Interrupted => true,
+            // Somebody else's doing, maybe at another terminal.
+            Cause::ByHand => false,
+            _ => matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled),
+        };
         let evidence = &attempt.evidence;
         let leaks = evidence.leaked_count > 0 || evidence.unkillable || !evidence.left.is_empty();
         let Tries { this, most } = attempt.tries;

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::governor::{Signal, State};
+use crate::model::governor::{Action, Signal, State};
+use crate::model::view::{Scope, Status, WaitsFor};
 use crate::model::{Bytes, JobId, Verdict};
-use crate::policy::broker::Priority;
+use crate::policy::broker::{Priority, Stand};
 
 /// What a run says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +74,12 @@ pub enum ToBroker {
     },
     /// Asks for a [`ToRun::Status`].
     Status {},
+    /// A job of one's own is to stand still until it is unpinned.
+    Pin(OfRun),
+    /// It may go on.
+    Unpin(OfRun),
+    /// A job of one's own is to be killed, and not to run again.
+    Kill(OfRun),
     /// Nothing of it runs any more.
     Bye {},
 }
@@ -124,6 +131,16 @@ pub struct Of {
     pub attempt: u32,
 }
 
+/// One attempt of any of the user's runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRun {
+    /// Number of the run, as `status` has it.
+    pub run: u32,
+    /// Which of its attempts.
+    #[serde(flatten)]
+    pub of: Of,
+}
+
 /// An attempt with what is known of its job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -145,6 +162,18 @@ pub struct Job {
     /// Numbers of the run's groups that it takes one of each.
     #[serde(default)]
     pub groups: Vec<u32>,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// `memory_max` of its own group, for people.
+    #[serde(default)]
+    pub limit: Option<Bytes>,
+    /// Of one that runs: milliseconds that it has worked, without the time in which it stood still.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worked_ms: u64,
+    /// Of one that runs: whether it stands still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
 }
 
 /// How an attempt ended.
@@ -186,6 +215,10 @@ pub enum ToRun {
         broker: String,
         /// For whom it decides.
         scope: Scope,
+        /// It can't look at the run's groups: the run is to say `sample` this often, in milliseconds, while anything runs,
+        /// and every 10 ms while memory is near its ceiling. `null`: it looks itself.
+        #[serde(default)]
+        sample_ms: Option<u64>,
     },
     /// The other answer to `hello`; the connection ends.
     Refused {
@@ -204,6 +237,8 @@ pub enum ToRun {
     Thaw(Of),
     /// It is to be killed; it may want to run again.
     Evict(Order),
+    /// It is to be killed since its user wants that; it is not to run again.
+    Kill(Order),
     /// Nothing of the run runs, and why.
     Waits {
         /// Runs that are asked before it.
@@ -224,6 +259,10 @@ pub enum ToRun {
         /// Jobs.
         jobs: u32,
     },
+    /// How things stand; said to those that have jobs, when it has changed.
+    State(Stand),
+    /// What the governor decided about one of its jobs, or about all starts, and why.
+    Decided(Decided),
     /// A request was not taken.
     NotTaken {
         /// Which one.
@@ -233,7 +272,9 @@ pub enum ToRun {
         most: u64,
     },
     /// How things stand: the answer to `status`. Of others there are only counts and sizes.
-    Status(Status),
+    Status(Box<Status>),
+    /// What `pin`, `unpin` or `kill` asked for is on its way.
+    Done(OfRun),
     /// Something that was said could not be understood, or was too much.
     Error {
         /// For people.
@@ -253,14 +294,31 @@ pub struct Order {
     pub within_ms: Option<u64>,
 }
 
-/// For whom a broker decides.
+/// A decision of the governor, with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// One user.
-    User,
-    /// All of them.
-    System,
+pub struct Decided {
+    /// What is done.
+    pub action: Action,
+    /// Of which job; `null`: of all that want to start.
+    pub job: Option<JobId>,
+    /// Which attempt of it.
+    pub attempt: Option<u32>,
+    /// How things stand then.
+    pub state: State,
+    /// What was looked at.
+    pub signal: Signal,
+    /// What it said: bytes, milliseconds, thousandths or events a second, as the signal has it.
+    pub value: u64,
+    /// The line that it was held against.
+    pub line: u64,
+    /// What is left of the budget then; `null` where nothing limits it.
+    pub left: Option<Bytes>,
+    /// The budget then; `null` where nothing limits it.
+    pub budget: Option<Bytes>,
+    /// How fast all jobs together grow, bytes a second.
+    pub filling: Bytes,
+    /// How many jobs of all runs are held: waiting although there is a place for them, or frozen.
+    pub held: u32,
 }
 
 /// Why a run is not served.
@@ -277,49 +335,17 @@ pub enum RefusedFor {
     Hello,
 }
 
-/// Why nothing of a run runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WaitsFor {
-    /// The governor holds it.
-    Held,
-    /// Another one's turn is first.
-    Turn,
-    /// Its user has as much as it may.
-    UserCap,
-    /// A new broker hears first what still runs.
-    Recovering,
-    /// It has not done what it was asked to.
-    Overdue,
-}
-
-/// How things stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Green to red.
-    pub state: State,
-    /// Runs.
-    pub clients: u64,
-    /// Jobs.
-    pub running: u64,
-    /// Of those, standing still.
-    pub frozen: u64,
-    /// Jobs that wait.
-    pub waiting: u64,
-    /// Bytes; `null` where nothing limits them.
-    pub budget: Option<Bytes>,
-    /// Bytes that all that run are expected to come to.
-    pub reserved: Bytes,
-    /// Bytes that are left before something is evicted; `null` where nothing limits them.
-    pub left: Option<Bytes>,
-}
-
 fn one() -> f64 {
     1.0
 }
 
 fn one_job() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn yes() -> bool {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::lines::Lines;
+use crate::model::view::{JobView, RunView};
 use crate::model::{Bytes, JobId};
 use crate::policy::broker::{Broker, ClientId, Input, Priority, Settings, UserId};
 use crate::policy::governor;
@@ -104,6 +105,60 @@ fn what_is_too_much_is_not_taken() {
     assert!(matches!(write(&message), Err(Fault::TooMuch { .. })));
 }
 
+/// A line of the fixtures, as a status.
+fn status() -> Status {
+    let line = TO_RUN_LINES.lines().find(|line| line.starts_with(r#"{"type":"status""#)).unwrap();
+    let Ok(ToRun::Status(status)) = from_broker(line.as_bytes()) else { panic!("{line}") };
+    *status
+}
+
+#[test]
+fn a_status_that_is_too_long_lists_fewer_jobs_and_counts_the_others() {
+    let mut status = status();
+    let job = |name: &str| JobView { name: name.to_owned(), ..status.view.own[0].jobs[0].clone() };
+    // As long as names are shown, of letters that JSON has to escape.
+    let (long, short) = (job(&"\"".repeat(LONGEST_SHOWN)), job("short"));
+    let mut run = RunView { jobs: vec![long; 300], unlisted: 7, ..status.view.own[0].clone() };
+    status.view.own = vec![run.clone()];
+    run.jobs = vec![short];
+    status.view.own.push(run);
+    let line = status.line().unwrap();
+    assert!(line.len() <= LONGEST);
+    let Ok(ToRun::Status(told)) = from_broker(line.trim_ascii_end()) else { panic!() };
+    let [first, second] = &told.view.own[..] else { panic!("two runs") };
+    assert!(first.jobs.len() > 50);
+    assert_eq!(first.jobs.len() as u64 + first.unlisted, 307);
+    assert_eq!((second.jobs.len(), second.unlisted), (1, 7));
+}
+
+#[test]
+fn the_longest_that_a_user_can_be_shown_fits_in_a_line() {
+    let mut status = status();
+    let run = RunView {
+        name: "\"".repeat(LONGEST_SHOWN),
+        jobs: vec![status.view.own[0].jobs[0].clone(); 300],
+        ..status.view.own[0].clone()
+    };
+    status.view.own = vec![run; 64];
+    status.view.users = vec![status.view.users[0]; 51];
+    assert!(status.line().is_ok());
+}
+
+#[test]
+fn names_are_shown_short_and_do_nothing_to_a_terminal() {
+    let request = |name: &str| {
+        let want = serde_json::json!({"type": "want", "job": 0, "attempt": 1, "name": name});
+        match from_run(want.to_string().as_bytes()).unwrap() {
+            ToBroker::Want(job) => job.request().about.name,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(request("core::parses"), "core::parses");
+    assert_eq!(request("a\u{1b}[2Jb\n"), "a?[2Jb?");
+    let long = request(&format!("{}{}", "é".repeat(100), "ä".repeat(20)));
+    assert_eq!(long, format!("{}...{}{}", "é".repeat(24), "é".repeat(4), "ä".repeat(20)));
+}
+
 /// A broker with one client, that hears whatever comes.
 fn hears(stream: &[u8], cut: usize) -> (usize, usize) {
     let line = Bytes::mib(32);
@@ -154,7 +209,7 @@ fn hears(stream: &[u8], cut: usize) -> (usize, usize) {
 
 #[test]
 fn all_that_may_be_said_is_heard() {
-    assert_eq!(hears(TO_BROKER_LINES.as_bytes(), 7), (15, 0));
+    assert_eq!(hears(TO_BROKER_LINES.as_bytes(), 7), (18, 0));
 }
 
 proptest! {

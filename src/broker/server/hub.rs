@@ -18,10 +18,10 @@ use super::eyes::Eyes;
 use super::leases::Leases;
 use super::limits::MOST_PERMITS;
 use super::news::{News, Question};
+use super::onlookers::Shown;
 use crate::broker::metrics::{Metrics, MetricsError};
-use crate::broker::protocol::{Job, Scope, Status, ToBroker, ToRun};
+use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
-use crate::model::governor::Decision;
 use crate::model::{AttemptId, Bytes, text};
 use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings};
 use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED};
@@ -43,6 +43,7 @@ pub struct Hub {
     pub(super) leases: Leases,
     pub(super) eyes: Eyes,
     pub(super) metrics: Metrics,
+    pub(super) shown: Shown,
     /// For those that tell of news by themselves.
     pub(super) news: WeakSender<News>,
     began: Instant,
@@ -52,8 +53,6 @@ pub struct Hub {
     looked: Option<(Duration, Duration)>,
     /// What is nobody's and off the budget.
     nobodys: Bytes,
-    /// What the governor decided last.
-    decided: Option<Decision>,
     /// Whether something has come that may let somebody start.
     stirred: bool,
     /// To whom something is said that is not sent yet.
@@ -87,6 +86,7 @@ impl Hub {
             leases: Leases::default(),
             eyes: Eyes::open(config.view.clone()),
             metrics: Metrics::new()?,
+            shown: Shown::default(),
             noted,
             awaited,
             complained: false,
@@ -95,7 +95,6 @@ impl Hub {
             stepped: Duration::ZERO,
             looked: None,
             nobodys: Bytes(0),
-            decided: None,
             stirred: false,
             told: BTreeSet::new(),
             config,
@@ -140,6 +139,7 @@ impl Hub {
         match news {
             News::Hello { id, hello, peer, wire } => self.hello(id, *hello, peer, wire),
             News::Said(id, message) => self.said(id, message),
+            News::LooksOn { uid, message, wire } => self.look_on(uid, &wire, &message),
             News::Closed(id) => self.closed(id),
             News::Died(id) => self.gone(id),
             News::Missed(run) => self.came_back(run),
@@ -151,9 +151,9 @@ impl Hub {
         let now = self.now();
         let Some(client) = self.clients.get_mut(&id).filter(|client| client.is_connected()) else { return };
         let message = match message {
-            ToBroker::Status {} => {
-                let status = Status::from(&self.broker.standing());
-                return self.tell(id, &ToRun::Status(status));
+            ToBroker::Status {} | ToBroker::Pin(_) | ToBroker::Unpin(_) | ToBroker::Kill(_) => {
+                let (uid, wire) = (client.uid, client.wire.clone());
+                return wire.into_iter().for_each(|wire| self.look_on(uid, &wire, &message));
             }
             ToBroker::Sample { jobs } => return client.sample(&jobs, MOST_PERMITS as usize),
             ToBroker::Bye {} => return self.gone(id),
@@ -204,6 +204,9 @@ impl Hub {
     /// Just these run, it says.
     fn declare(&mut self, id: ClientId, running: &[Job]) {
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
+        for job in running {
+            self.take(job.declared(id));
+        }
         let Some(client) = self.clients.get_mut(&id) else { return };
         let run = client.process();
         let noted = std::mem::replace(&mut client.noted, !running.is_empty());
@@ -320,6 +323,21 @@ impl Hub {
         self.looked = Some((now, begun.elapsed()));
     }
 
+    /// Looks, unless that was done of late.
+    pub(super) fn look_if_older_than(&mut self, time: Duration) {
+        let now = self.now();
+        if self.looked.is_none_or(|(at, _)| now.saturating_sub(at) >= time) {
+            self.look(now);
+        }
+    }
+
+    /// Does what was decided outside of a step; who may start because of it is decided in the next.
+    pub(super) fn stir(&mut self, effects: Vec<Effect>) {
+        self.stirred = true;
+        let now = self.now();
+        self.perform(now, effects);
+    }
+
     /// Tells the state machine.
     pub(super) fn take(&mut self, input: Input) {
         let now = self.now();
@@ -338,8 +356,10 @@ impl Hub {
                         self.complain(&error.to_string());
                     }
                 }
-                Effect::Decided(_, decision) => self.decided = Some(decision),
-                Effect::Freeze(id, _) | Effect::Evict(id, _) => self.pass_on(&effect, self.patience_with(id)),
+                Effect::Decided(None, _) => self.pass_on_to_all(&effect),
+                Effect::Freeze(id, _) | Effect::Evict(id, _) | Effect::Kill(id, _) => {
+                    self.pass_on(&effect, self.patience_with(id));
+                }
                 _ => self.pass_on(&effect, None),
             }
         }
@@ -349,6 +369,14 @@ impl Hub {
     fn pass_on(&mut self, effect: &Effect, patience: Option<Duration>) {
         let within = patience.map(|patience| patience.as_millis() as u64);
         if let Some((id, message)) = ToRun::of(effect, within) {
+            self.tell(id, &message);
+        }
+    }
+
+    /// Tells all that have jobs.
+    fn pass_on_to_all(&mut self, effect: &Effect) {
+        let Some(message) = ToRun::to_all(effect) else { return };
+        for id in self.broker.busy().collect::<Vec<_>>() {
             self.tell(id, &message);
         }
     }

@@ -9,6 +9,7 @@
 //! - [`wire`]: what is said to it
 //! - [`news`]: what the connections tell the loop
 //! - [`hub`], [`hello`]: the loop's side: who is there, what is decided, what becomes of it
+//! - [`onlookers`]: what they are shown who only look on
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
 //! - [`before`]: who ran under the broker before
 //! - [`eyes`], [`slice`]: what all of them hold
@@ -22,6 +23,7 @@ mod leases;
 mod limits;
 mod listening;
 mod news;
+mod onlookers;
 mod place;
 mod session;
 mod slice;

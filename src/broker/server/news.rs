@@ -27,6 +27,15 @@ pub enum News {
     },
     /// A client has said something.
     Said(ClientId, ToBroker),
+    /// One who said no `hello` has said something.
+    LooksOn {
+        /// Whose it is, as the kernel says.
+        uid: u32,
+        /// What it says.
+        message: ToBroker,
+        /// To answer on.
+        wire: Rc<Wire>,
+    },
     /// Its connection is gone.
     Closed(ClientId),
     /// Its process is.

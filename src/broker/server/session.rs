@@ -3,7 +3,8 @@
 //! ```text
 //! accepted ── a seat? ── no ──▶ refused (full)
 //!    │ yes
-//! hello within 2 s ── no ──▶ refused (hello, version)
+//! hello within 2 s ── status, pin, unpin, kill ──▶ looks on, and says nothing else
+//!    │             └─ anything else ──▶ refused (hello, version)
 //!    │
 //! said, said, said ...      no message: error, and the end;  one of a newer side: error, and on
 //!    │ EOF, an error, or the broker ends it
@@ -30,12 +31,16 @@ const PIECE: usize = 4096;
 /// Hears one client out, until it goes.
 pub async fn listen(id: ClientId, wire: Rc<Wire>, peer: Peer, seat: Seat, news: Sender<News>) {
     let mut reader = Reader::new(wire.clone());
-    let hello = tokio::select! {
-        hello = greet(&mut reader) => hello,
+    let first = tokio::select! {
+        first = greet(&mut reader) => first,
         () = wire.ended() => None,
     };
-    let Some(hello) = hello else { return };
-    let greeting = News::Hello { id, hello: Box::new(hello), peer, wire: wire.clone() };
+    let hello = match first {
+        Some(First::Hello(hello)) => hello,
+        Some(First::LooksOn(message)) => return look_on(reader, message, peer.uid, &news).await,
+        None => return,
+    };
+    let greeting = News::Hello { id, hello, peer, wire: wire.clone() };
     if news.send(greeting).await.is_err() {
         return;
     }
@@ -56,10 +61,38 @@ pub async fn listen(id: ClientId, wire: Rc<Wire>, peer: Peer, seat: Seat, news: 
     let _ = news.send(News::Closed(id)).await;
 }
 
-/// The first message, which has to be `hello`.
-async fn greet(reader: &mut Reader) -> Option<Hello> {
+/// What one begins with.
+enum First {
+    Hello(Box<Hello>),
+    LooksOn(ToBroker),
+}
+
+/// Hears one out that is no run.
+async fn look_on(mut reader: Reader, first: ToBroker, uid: u32, news: &Sender<News>) {
+    let wire = reader.wire.clone();
+    let talk = async {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            if news.send(News::LooksOn { uid, message, wire: wire.clone() }).await.is_err() {
+                return;
+            }
+            next = reader.next().await;
+        }
+    };
+    tokio::select! {
+        () = talk => {}
+        () = wire.ended() => {}
+    }
+    wire.end();
+}
+
+/// The first message, which has to be `hello`, unless it is one of who only looks on.
+async fn greet(reader: &mut Reader) -> Option<First> {
     let (why, message) = match timeout(HELLO_WITHIN, reader.read()).await {
-        Ok(Ok(Some(ToBroker::Hello(hello)))) => return Some(hello),
+        Ok(Ok(Some(ToBroker::Hello(hello)))) => return Some(First::Hello(Box::new(hello))),
+        Ok(Ok(Some(
+            message @ (ToBroker::Status {} | ToBroker::Pin(_) | ToBroker::Unpin(_) | ToBroker::Kill(_)),
+        ))) => return Some(First::LooksOn(message)),
         Ok(Ok(Some(_))) => (RefusedFor::Hello, "hello comes first".to_owned()),
         Ok(Err(fault @ Fault::Version { .. })) => (RefusedFor::Version, fault.to_string()),
         Ok(Err(fault)) => (RefusedFor::Hello, format!("hello comes first: {fault}")),

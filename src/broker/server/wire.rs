@@ -37,6 +37,11 @@ impl Wire {
     pub fn say(&self, message: &ToRun) {
         // What we say has a fixed size, which fits.
         let Ok(line) = protocol::write(message) else { return };
+        self.say_line(&line);
+    }
+
+    /// The same of a whole line, with its end.
+    pub fn say_line(&self, line: &[u8]) {
         let mut unread = self.unread.borrow_mut();
         if unread.len() + line.len() > MOST_UNREAD {
             drop(unread);

@@ -10,8 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::messages::{Priority, Request, Share, Wait, Who, Why};
+use super::messages::{About, Priority, Request, Share, Stand, Wait, Who, Why};
 use super::shares::Account;
+use crate::model::view::JobState;
 use crate::model::{AttemptId, JobId};
 use crate::policy::tuning::BATCH_AGES;
 
@@ -22,6 +23,8 @@ pub(super) type Place = (u32, u64, JobId);
 #[derive(Debug)]
 pub(super) struct Client {
     pub who: Who,
+    /// When it came.
+    pub since: Duration,
     pub account: Account,
     /// By the client's own number.
     pub jobs: BTreeMap<JobId, Known>,
@@ -56,6 +59,7 @@ pub(super) struct Client {
     /// What it was told last, and when.
     pub told_wait: Option<(Duration, Wait)>,
     pub told_share: Option<(Duration, Share)>,
+    pub told_stand: (Duration, Stand),
 }
 
 #[derive(Debug)]
@@ -71,6 +75,13 @@ pub(super) struct Known {
     pub phase: Phase,
     /// Rank of its first start among all.
     pub seniority: Option<u32>,
+    /// Since when it waits or runs.
+    pub since: Duration,
+    /// For how long it had waited when it was granted.
+    pub waited: Duration,
+    /// What one does that rides; of others the governor knows.
+    pub rides: JobState,
+    pub about: About,
 }
 
 /// Of one that runs, what is looked at in each look.
@@ -113,10 +124,11 @@ pub(super) enum Lack {
 }
 
 impl Client {
-    pub fn new(who: Who, account: Account) -> Client {
+    pub fn new(now: Duration, who: Who, account: Account) -> Client {
         Client {
             groups: vec![0; who.groups.len()],
             who,
+            since: now,
             account,
             jobs: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -134,6 +146,7 @@ impl Client {
             overdue: BTreeSet::new(),
             told_wait: None,
             told_share: None,
+            told_stand: (Duration::ZERO, Stand::default()),
         }
     }
 
@@ -151,6 +164,16 @@ impl Client {
     /// Whether anything may be granted to it.
     pub fn is_served(&self) -> bool {
         self.lost_since.is_none() && self.overdue.is_empty() && !self.queue.is_empty()
+    }
+
+    /// Whether it would take more than it has. One that has just come will.
+    pub fn wants_more(&self) -> bool {
+        !self.queue.is_empty() || self.jobs.is_empty()
+    }
+
+    /// Whether a job of it will want to run again and does not yet: it may wait until the machine is calm.
+    pub fn settles(&self) -> bool {
+        self.lost_since.is_none() && self.jobs.len() > self.queue.len() + self.permits as usize
     }
 
     pub fn lack(&self, request: &InLine) -> Option<Lack> {
@@ -175,12 +198,15 @@ impl Client {
     }
 
     /// Takes what the job needs of the client's own.
-    pub fn take(&mut self, job: JobId, riding: bool) {
+    pub fn take(&mut self, now: Duration, job: JobId, riding: bool) {
         let most = self.who.parallel.max(1);
         let Some(known) = self.jobs.get_mut(&job) else { return };
+        let waited = matches!(known.phase, Phase::Waiting(_)).then(|| now.saturating_sub(known.since));
         if let Phase::Waiting(place) = known.phase {
             remove(&mut self.queue, place);
         }
+        (known.since, known.waited) = (now, waited.unwrap_or_default());
+        known.rides = JobState::Starting;
         // What is given back later is what was taken, whatever becomes of the limit meanwhile.
         known.weight = known.weight.clamp(1, most);
         known.phase = if riding { Phase::Riding } else { Phase::Running };
@@ -224,6 +250,14 @@ impl Client {
         Some(running)
     }
 
+    /// One that rides does this now.
+    pub fn ride(&mut self, id: AttemptId, does: JobState) {
+        let known = self.jobs.get_mut(&id.job).filter(|known| known.attempt == id.number);
+        if let Some(known) = known.filter(|known| known.phase == Phase::Riding) {
+            known.rides = does;
+        }
+    }
+
     /// A riding one is paid for by itself from now on.
     pub fn alight(&mut self, job: JobId) {
         if let Some(known) = self.jobs.get_mut(&job) {
@@ -239,7 +273,7 @@ impl Client {
     pub fn enqueue(&mut self, now: Duration, job: JobId, arrival: u64) {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         let place = (known.seniority.unwrap_or(u32::MAX), arrival, job);
-        known.phase = Phase::Waiting(place);
+        (known.phase, known.since) = (Phase::Waiting(place), now);
         let Known { number, attempt, weight, .. } = *known;
         let grouped = !known.groups.is_empty();
         let at = self.queue.partition_point(|other| other.place < place);
@@ -326,6 +360,10 @@ impl Known {
             kin,
             phase: Phase::Resting,
             seniority: None,
+            since: Duration::ZERO,
+            waited: Duration::ZERO,
+            rides: JobState::Starting,
+            about: request.about.clone(),
         }
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::client::{Client, Known, Phase};
-use super::messages::{ClientId, Effect, Refusal, Request, Terms, UserId, Who};
+use super::messages::{ClientId, Effect, Refusal, Request, Stand, Terms, UserId, Who};
 use super::shares::Account;
 use super::{Broker, User};
+use crate::model::view::JobState;
 use crate::model::{AttemptId, JobId};
 use crate::policy::governor::{Ending, Governor, JobFacts};
 
 impl Broker {
-    pub(super) fn hello(&mut self, client: ClientId, who: Who, instead_of: Option<ClientId>) {
+    pub(super) fn hello(&mut self, now: Duration, client: ClientId, who: Who, instead_of: Option<ClientId>) {
         if self.clients.contains_key(&client) {
             return;
         }
@@ -31,9 +32,12 @@ impl Broker {
             nested.filter(|(parent, _)| *parent == old).for_each(|(parent, _)| *parent = client);
             known.lost_since = None;
             (known.told_wait, known.told_share) = (None, None);
+            known.told_stand = (now, Stand::default());
+            self.shares_told = None;
             known.limit(who.parallel, who.groups.clone());
             known.account.set_weight(who.weight);
             (known.who.priority, known.who.inside) = (who.priority, who.inside);
+            known.who.name = who.name;
             self.clients.insert(client, known);
             return;
         }
@@ -43,7 +47,9 @@ impl Broker {
         let user = self.users.entry(who.user).or_insert_with(|| User::new(Terms::default(), of_users));
         user.clients += 1;
         let account = Account::new(who.weight, of_runs);
-        self.clients.insert(client, Client::new(who, account));
+        self.clients.insert(client, Client::new(now, who, account));
+        // It knows what it may count on before anything of it starts.
+        self.shares_told = None;
     }
 
     pub(super) fn agree(&mut self, user: UserId, terms: Terms) {
@@ -53,7 +59,7 @@ impl Broker {
         user.account.set_weight(terms.weight);
     }
 
-    /// Makes what is known of a client agree with what it says that runs.
+    /// Makes what is known of a client agree with what it says that runs. What has run before is forgotten.
     pub(super) fn declare(&mut self, now: Duration, client: ClientId, running: &[Request]) {
         let Some(known) = self.clients.get(&client) else { return };
         let told: BTreeSet<AttemptId> = running.iter().map(|request| request.id).collect();
@@ -74,6 +80,11 @@ impl Broker {
             self.launch(now, client, request.id.job, false);
             self.about(client, request.id, Governor::born);
         }
+        // What it still wants it says again; of what it does not, nobody would ever hear.
+        let Some(known) = self.clients.get(&client) else { return };
+        let rests = known.jobs.iter().filter(|(_, known)| known.phase == Phase::Resting);
+        let rests: Vec<JobId> = rests.map(|(job, _)| *job).collect();
+        rests.into_iter().for_each(|job| self.forget(now, client, job));
     }
 
     pub(super) fn want(
@@ -84,15 +95,17 @@ impl Broker {
         effects: &mut Vec<Effect>,
     ) {
         let Some(known) = self.clients.get(&client) else { return };
+        let most = self.settings.requests;
         match known.jobs.get(&request.id.job).map(|known| known.phase) {
             // It has what it asks for, or stands in line for it.
             Some(Phase::Waiting(_) | Phase::Running | Phase::Riding) => return,
-            Some(Phase::Resting) | None => {}
-        }
-        let most = self.settings.requests;
-        // Those that rest are kept for the client, too.
-        if known.jobs.len() as u64 - u64::from(known.permits) >= most as u64 {
-            return effects.push(Effect::Refuse(client, request.id, Refusal::TooMany { most }));
+            // It is counted already.
+            Some(Phase::Resting) => {}
+            // Those that rest are kept for the client, too.
+            None if known.jobs.len() as u64 - u64::from(known.permits) >= most as u64 => {
+                return effects.push(Effect::Refuse(client, request.id, Refusal::TooMany { most }));
+            }
+            None => {}
         }
         self.meet(client, request);
         self.arrivals += 1;
@@ -175,14 +188,15 @@ impl Broker {
         for client in nested {
             let Some(of) = self.clients.get_mut(&client) else { continue };
             let riding = of.running().find(|(_, known)| known.phase == Phase::Riding);
-            let Some((job, number, attempt)) = riding.map(|(job, known)| (job, known.number, known.attempt))
-            else {
-                continue;
-            };
+            let Some((job, known)) = riding else { continue };
+            let id = AttemptId { job: known.number, number: known.attempt };
+            let pinned = known.rides == JobState::Pinned;
             of.alight(job);
-            let id = AttemptId { job: number, number: attempt };
             self.governor.started(now, id);
             self.governor.born(id);
+            if pinned {
+                self.governor.pin(now, id);
+            }
             self.count(client, job);
             self.weigh(client);
         }
@@ -228,6 +242,13 @@ impl Broker {
         self.governor.remove(now, known.number);
         self.owners[known.number.0 as usize] = None;
         self.kins.leave(known.kin);
+    }
+
+    /// One that rides in another's room does this now.
+    pub(super) fn rides(&mut self, client: ClientId, id: AttemptId, does: JobState) {
+        if let Some(of) = self.clients.get_mut(&client) {
+            of.ride(id, does);
+        }
     }
 
     /// Tells the governor something of an attempt that runs and is its business.

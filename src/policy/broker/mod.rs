@@ -27,7 +27,10 @@
 //! - [`shares`], [`starts`]: whose turn it is, and who starts now
 //! - [`orders`]: what clients were asked to do, and by when
 //! - [`tell`]: what clients are told of their place and their share
+//! - [`by_hand`]: what users want of their own jobs
+//! - [`view`]: what they are shown
 
+mod by_hand;
 mod client;
 mod comings;
 mod kins;
@@ -38,6 +41,7 @@ mod starts;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,12 +50,14 @@ use super::governor::{Act, Governor};
 use super::tuning::LOST_PATIENCE;
 use crate::model::governor::{Action, Governed, State};
 use crate::model::reading::{JobReading, Reading};
+use crate::model::view::JobState;
 use crate::model::{AttemptId, Bytes, JobId};
+pub use by_hand::{Hand, NotDone};
 use client::Client;
 use kins::Kins;
 pub use messages::{
-    ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Terms, UserId, Wait, Who,
-    Why,
+    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Stand, Terms, UserId,
+    Wait, Who, Why,
 };
 use orders::Orders;
 use shares::Account;
@@ -156,13 +162,16 @@ impl Broker {
         }
         self.charge(now);
         match input {
-            Input::Hello { client, who, instead_of } => self.hello(client, who, instead_of),
+            Input::Hello { client, who, instead_of } => self.hello(now, client, who, instead_of),
             Input::Inside(client, outer) => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.who.inside = Some(outer);
                 }
             }
             Input::Declare(client, running) => self.declare(now, client, &running),
+            Input::Declared { client, id, worked, frozen } => {
+                self.about(client, id, |governor, id| governor.resume(now, id, worked, frozen));
+            }
             Input::Limits(client, parallel, groups) => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.limit(parallel, groups);
@@ -170,12 +179,19 @@ impl Broker {
             }
             Input::Want(client, request) => self.want(now, client, &request, &mut effects),
             Input::Withdraw { client, job, again } => self.withdraw(now, client, job, again),
-            Input::Born(client, id) => self.about(client, id, |governor, id| governor.born(id)),
+            Input::Born(client, id) => {
+                self.rides(client, id, JobState::Running);
+                self.about(client, id, Governor::born);
+            }
             Input::Stopping(client, id) => {
                 self.done(client, id);
+                self.rides(client, id, JobState::Stopping);
                 self.about(client, id, |governor, id| governor.stopping(now, id));
             }
-            Input::Ending(client, id) => self.about(client, id, Governor::ending),
+            Input::Ending(client, id) => {
+                self.rides(client, id, JobState::Dying);
+                self.about(client, id, Governor::ending);
+            }
             Input::Frozen(client, id) => {
                 if self.orders.frozen(client, id) {
                     self.pardon(client, id.job);
@@ -201,6 +217,7 @@ impl Broker {
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
         self.tell_waiting(now, &mut effects);
+        self.tell_standing(now, &mut effects);
         for mut decision in self.governor.decisions(now) {
             let whose = decision.attempt.and_then(|id| self.owner(id.job));
             decision.attempt = whose.zip(decision.attempt).map(|((_, job), id)| AttemptId { job, ..id });
@@ -224,6 +241,7 @@ impl Broker {
         if !self.looked {
             return Some(self.stepped);
         }
+        let settling = settling || self.clients.values().any(Client::settles);
         self.governor.next_look(settling)
     }
 
@@ -245,6 +263,11 @@ impl Broker {
     /// Whether a request waits that is not held back by its own client alone.
     pub fn somebody_waits(&self) -> bool {
         self.clients.values().any(Client::is_served)
+    }
+
+    /// Clients that have jobs, running or waiting.
+    pub fn busy(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.iter().filter(|(_, of)| !of.jobs.is_empty()).map(|(client, _)| *client)
     }
 
     /// The attempts that run and count for themselves, each with its client.
@@ -329,8 +352,8 @@ impl Broker {
         };
         let Some((client, job)) = self.owner(id.job) else { return };
         let id = AttemptId { job, ..id };
-        if let (Some(force), Some(patience)) = (force, self.settings.patience) {
-            self.orders.ask(client, id, force, now + patience);
+        if let Some(force) = force {
+            self.demand(now, client, id, force);
         }
         effects.push(match force {
             Some(Force::Freeze) => Effect::Freeze(client, id),
@@ -340,6 +363,13 @@ impl Broker {
                 Effect::Thaw(client, id)
             }
         });
+    }
+
+    /// From now on the client owes this.
+    fn demand(&mut self, now: Duration, client: ClientId, id: AttemptId, force: Force) {
+        if let Some(patience) = self.settings.patience {
+            self.orders.ask(client, id, force, now + patience);
+        }
     }
 
     /// What is late now.
@@ -381,6 +411,8 @@ impl Broker {
         self.orders.forgive(gap);
         let refused = self.clients.values_mut().filter_map(|client| client.refused.as_mut());
         refused.for_each(|(_, since)| *since += gap);
+        let jobs = self.clients.values_mut().flat_map(|client| client.jobs.values_mut());
+        jobs.for_each(|job| job.since += gap);
         let of_users = self.users.values_mut().map(|user| &mut user.waiting_since);
         let of_clients = self
             .clients

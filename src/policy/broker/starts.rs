@@ -137,7 +137,7 @@ impl Broker {
     /// An attempt starts. `riding`: in the room of the job that it runs inside of.
     pub(super) fn launch(&mut self, now: Duration, client: ClientId, job: JobId, riding: bool) {
         let Some(of) = self.clients.get_mut(&client) else { return };
-        of.take(job, riding);
+        of.take(now, job, riding);
         let (nobody_waits, user) = (of.queue.is_empty(), of.who.user);
         of.waiting_since = (!nobody_waits).then_some(now);
         (of.why, of.told_wait) = (None, None);

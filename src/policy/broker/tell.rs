@@ -1,12 +1,13 @@
-//! What clients are told, once a second at most: their place and why they wait; what they may count on.
+//! What clients are told: once a second at most their place and why they wait, and what they may count on; ten times a
+//! second how things stand, and at once whether others' jobs run beside theirs.
 
 use std::time::Duration;
 
 use super::Broker;
-use super::messages::{ClientId, Effect, Share, UserId, Wait, Why};
+use super::messages::{ClientId, Effect, Share, Stand, UserId, Wait, Why};
 use super::shares::{Claim, divide};
 use crate::model::Bytes;
-use crate::policy::tuning::TELL_EVERY;
+use crate::policy::tuning::{STAND_EVERY, TELL_EVERY};
 
 impl Broker {
     /// Tells those of which nothing runs why that is so. Only who has waited for a while: most do not wait that long.
@@ -36,7 +37,7 @@ impl Broker {
     }
 
     /// Its place, and why it waits.
-    fn wait(&self, now: Duration, client: ClientId) -> Wait {
+    pub(super) fn wait(&self, now: Duration, client: ClientId) -> Wait {
         let is_ahead = |other: &ClientId| *other != client && self.order(now, *other, client).is_lt();
         let waiting = self.clients.iter().filter(|(_, of)| of.is_served());
         let ahead = waiting.filter(|(other, _)| is_ahead(other)).count();
@@ -48,6 +49,26 @@ impl Broker {
             None => Why::Turn,
         };
         Wait { ahead: u32::try_from(ahead).unwrap_or(u32::MAX), why }
+    }
+
+    /// Tells those that have jobs how things stand, if that has changed.
+    pub(super) fn tell_standing(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let running = self.clients.values().filter(|of| of.permits > 0).count();
+        let (state, calm, near) = (self.governor.state(), self.governor.is_calm(), self.governor.is_near());
+        for (client, of) in &mut self.clients {
+            if of.jobs.is_empty() || of.lost_since.is_some() {
+                continue;
+            }
+            let company = running > usize::from(of.permits > 0);
+            let stand = Stand { state, calm, near, company };
+            let (at, told) = of.told_stand;
+            // A state may change with each look; whether somebody is evicted alone must be known when it is.
+            let is_due = told.company != company || now.saturating_sub(at) >= STAND_EVERY;
+            if told != stand && is_due {
+                of.told_stand = (now, stand);
+                effects.push(Effect::Stands(*client, stand));
+            }
+        }
     }
 
     /// Tells everybody what it may count on, if that has changed by more than a sixteenth.
@@ -86,7 +107,7 @@ impl Broker {
                 self.clients.iter().filter(|(_, of)| of.who.user == *user).collect();
             let claim = |of: &super::client::Client, held: f64| Claim {
                 weight: of.account.weight(),
-                demand: if of.queue.is_empty() { held } else { f64::INFINITY },
+                demand: if of.wants_more() { f64::INFINITY } else { held },
             };
             let of_memory: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, of.memory)).collect();
             let of_jobs: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, f64::from(of.load))).collect();
@@ -106,8 +127,7 @@ impl Broker {
         users: &[UserId],
         of: impl Fn(&super::User) -> (f64, Option<f64>),
     ) -> Vec<f64> {
-        let waits =
-            |user: &UserId| self.clients.values().any(|of| of.who.user == *user && !of.queue.is_empty());
+        let waits = |user: &UserId| self.clients.values().any(|of| of.who.user == *user && of.wants_more());
         let claim = |id: &UserId| {
             let user = self.users.get(id)?;
             let (held, most) = of(user);

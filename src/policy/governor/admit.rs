@@ -107,7 +107,7 @@ impl Governor {
                 }
                 Phase::Frozen { .. } => {
                     expected += estimate.mean;
-                    frozen = true;
+                    frozen |= !job.pinned;
                 }
                 Phase::Dying | Phase::Queued { .. } => {}
             }

@@ -42,7 +42,7 @@ impl Governor {
 
     /// Lets those go on that fit again, and one at least if nobody is active.
     pub(super) fn thaw(&mut self, now: Duration, need: f64, acts: &mut Vec<Act>) {
-        if self.running().all(|job| job.frozen_since().is_none()) {
+        if self.running().all(|job| job.braked_since().is_none()) {
             return;
         }
         let room = self.room.before_freezing() - self.room.guard();
@@ -52,7 +52,7 @@ impl Governor {
         for rank in 0..self.running.len() {
             let at = self.running[rank];
             let job = &self.jobs[at];
-            let Some(since) = job.frozen_since() else { continue };
+            let Some(since) = job.braked_since() else { continue };
             let (id, more) = (job.attempt_id(), job.remaining());
             let long_enough = (now - since).as_secs_f64() > self.room.tick();
             let fits = long_enough && remaining + more <= room && need < room;

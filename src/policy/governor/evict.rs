@@ -30,7 +30,7 @@ impl Governor {
             let tired = self.victims().find(|at| {
                 let job = &self.jobs[*at];
                 let patience = job.now.age.max(SHORTEST_FREEZE.as_secs_f64());
-                job.frozen_since().is_some_and(|since| (now - since).as_secs_f64() > patience)
+                job.braked_since().is_some_and(|since| (now - since).as_secs_f64() > patience)
             });
             if let Some(at) = tired {
                 let job = &self.jobs[at];
@@ -48,10 +48,12 @@ impl Governor {
             && (self.pressed || self.room.before_evicting() + self.coming() - self.room.guard() < need)
     }
 
-    /// All that may be evicted: neither the most senior, nor what must not be run twice.
+    /// All that may be evicted: neither the most senior, nor what must not be run twice. One that is pinned comes to no
+    /// end by being the most senior.
     fn victims(&self) -> impl Iterator<Item = usize> + '_ {
         let may = |job: &Job| job.restartable && job.born && !job.stopping && job.phase != Phase::Dying;
-        self.running.iter().skip(1).copied().filter(move |at| may(&self.jobs[*at]))
+        let spared = self.running.iter().copied().find(|at| !self.jobs[*at].pinned);
+        self.running.iter().copied().filter(move |at| Some(*at) != spared && may(&self.jobs[*at]))
     }
 
     /// The cheapest first: the least work lost for a byte won.

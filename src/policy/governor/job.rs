@@ -7,7 +7,8 @@
 //!    └──────── dying (killed, its memory on its way back)
 //! ```
 //!
-//! Age counts active time only: a frozen job neither grows older nor learns.
+//! Age counts active time only: a frozen job neither grows older nor learns. One that its user has pinned is frozen, and
+//! nobody but its user thaws it; under pressure it can be evicted like any other.
 
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub stopping: bool,
     /// Whether it dies because there was no room.
     pub evicting: bool,
+    /// Whether its user wants it to stand still.
+    pub pinned: bool,
     /// Of the present attempt.
     pub now: Growth,
     /// What it will come to, as far as is known since the last look or end. Of one that runs.
@@ -95,6 +98,7 @@ impl Job {
             born: false,
             stopping: false,
             evicting: false,
+            pinned: false,
             now: Growth::default(),
             estimate: Estimate::default(),
         }
@@ -112,7 +116,7 @@ impl Job {
     pub fn start(&mut self, now: Duration, attempt: u32) {
         self.attempt = attempt;
         (self.phase, self.born) = (Phase::Active, false);
-        (self.stopping, self.evicting) = (false, false);
+        (self.stopping, self.evicting, self.pinned) = (false, false, false);
         self.now = Growth { sensed: now, ..Growth::default() };
     }
 
@@ -127,6 +131,12 @@ impl Job {
         if self.now.seen != now {
             self.now.memory = 0.0;
         }
+    }
+
+    /// For how long it has worked until `now`; what went on since the last look counts, too.
+    pub fn worked(&self, now: Duration) -> Duration {
+        let since = if self.is_active() { now.saturating_sub(self.now.sensed) } else { Duration::ZERO };
+        Duration::try_from_secs_f64(self.now.age).unwrap_or_default() + since
     }
 
     /// What was freezing when it was last sensed must not be charged for the time to the thaw.
@@ -179,6 +189,11 @@ impl Job {
         }
     }
 
+    /// Since when the governor lets it stand still: not of one that its user has pinned.
+    pub fn braked_since(&self) -> Option<Duration> {
+        self.frozen_since().filter(|_| !self.pinned)
+    }
+
     /// Whether it still grows: it did within the last quarter of its age, or since about the last look.
     pub fn is_growing(&self, tick: f64) -> bool {
         self.now.age - self.now.grew_at <= (SETTLED_AFTER * self.now.age).max(1.5 * tick)
@@ -192,11 +207,14 @@ impl Growth {
             return;
         }
         let (seconds, memory) = (since.as_secs_f64(), seen.memory.0 as f64);
+        // What one has that worked before it was ever seen did not come in a moment.
+        let met = self.looks == 0 && self.age > 0.0;
         if active {
             self.age += seconds;
             self.sense_cpu(seen.cpu);
         }
-        self.slope = ((memory - self.memory) / seconds).max(self.slope * SLOPE_FADES).max(0.0);
+        let grown = if met { 0.0 } else { memory - self.memory };
+        self.slope = (grown / seconds).max(self.slope * SLOPE_FADES).max(0.0);
         if memory > self.grew_to * GROWN + GROWN_LEAST {
             (self.grew_at, self.grew_to) = (self.age, memory);
         }

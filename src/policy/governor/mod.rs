@@ -25,9 +25,12 @@
 //! - [`pressure`]: who is kept waiting
 //! - [`standing`]: green to red, and what was decided
 //! - [`membership`]: jobs that come and go
+//! - [`by_hand`]: what users want of their own jobs
+//! - [`seen`]: what people are shown
 
 mod admit;
 mod brake;
+mod by_hand;
 mod estimate;
 mod evict;
 mod finished;
@@ -35,6 +38,7 @@ mod job;
 mod membership;
 mod pressure;
 mod room;
+mod seen;
 mod standing;
 mod track;
 
@@ -52,6 +56,7 @@ use room::Room;
 use standing::Standing;
 
 pub use admit::{Admission, Answer, Hold};
+pub use seen::Seen;
 
 /// What the governor is given.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -197,10 +202,22 @@ impl Governor {
         self.jobs[id.job.0 as usize].born = true;
     }
 
+    /// An attempt has run for long when this law hears of it: it has worked for so long, and stands still if another law
+    /// has frozen it.
+    pub fn resume(&mut self, now: Duration, id: AttemptId, worked: Duration, frozen: bool) {
+        let job = &mut self.jobs[id.job.0 as usize];
+        if job.is_active() {
+            job.now.age = job.now.age.max(worked.as_secs_f64());
+            if frozen {
+                job.phase = Phase::Frozen { since: now };
+            }
+        }
+    }
+
     /// An attempt has been told to end, and has its grace: it goes on, and is neither frozen nor evicted any more.
     pub fn stopping(&mut self, now: Duration, id: AttemptId) {
         let job = &mut self.jobs[id.job.0 as usize];
-        job.stopping = true;
+        (job.stopping, job.pinned) = (true, false);
         if job.frozen_since().is_some() {
             job.thaw(now);
         }
@@ -271,7 +288,7 @@ impl Governor {
 
     /// What was decided since the last call, each with its reason.
     pub fn decisions(&mut self, now: Duration) -> Vec<Decision> {
-        let frozen = self.running.iter().filter(|at| self.jobs[**at].frozen_since().is_some()).count();
+        let frozen = self.running().filter(|job| job.braked_since().is_some()).count();
         let dying = self.running.iter().any(|at| self.jobs[*at].evicting);
         self.standing.settle(now, frozen, dying, &self.room)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::governor::Signal;
 use crate::model::reading::{Reading, Stall, Stalls};
+use crate::model::view;
 use crate::policy::tuning::{PRESSURE_WINDOW, REFAULTS};
 
 #[derive(Debug, Default)]
@@ -16,7 +17,12 @@ pub(super) struct Pressure {
     began: Option<(Duration, Counters)>,
     /// Of the last window.
     last: Rates,
+    /// The same for people, of all who are looked at; and when it was.
+    seen: Option<(Duration, view::Pressure)>,
 }
+
+/// What was measured longer ago is not shown any more.
+const SHOWN_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
 struct Counters {
@@ -45,8 +51,17 @@ impl Pressure {
         let window = now.saturating_sub(*began);
         if window >= PRESSURE_WINDOW {
             self.last = Rates::of(before, &counters, window);
+            // Of a window of hours the mean says nothing of now.
+            let told = || (now, told(&before.stalls, &counters.stalls, window));
+            self.seen = (window <= SHOWN_FOR).then(told);
             self.began = Some((now, counters));
         }
+    }
+
+    /// For people, what was measured of late.
+    pub fn seen(&self, now: Duration) -> view::Pressure {
+        let seen = self.seen.filter(|(at, _)| now.saturating_sub(*at) <= SHOWN_FOR);
+        seen.map_or_else(view::Pressure::default, |(_, seen)| seen)
     }
 
     /// What is over its line, if anything, with both. `line`: for waiting, in thousandths of the time.
@@ -68,8 +83,7 @@ impl Rates {
     fn of(before: &Counters, now: &Counters, window: Duration) -> Rates {
         let micros = u64::try_from(window.as_micros()).unwrap_or(u64::MAX).max(1);
         let part = |now: Option<Stall>, before: Option<Stall>, of: fn(&Stall) -> Duration| {
-            let waited = of(&now?).saturating_sub(of(&before?));
-            u64::try_from(waited.as_micros() * 1000 / u128::from(micros)).ok()
+            Some(thousandths(of(&now?).saturating_sub(of(&before?)), window))
         };
         let editor = |of| part(now.stalls.editor, before.stalls.editor, of);
         let system = |of| part(now.stalls.system, before.stalls.system, of);
@@ -87,6 +101,29 @@ impl Rates {
             high: rate(now.high, before.high),
         }
     }
+}
+
+fn told(before: &Stalls, now: &Stalls, window: Duration) -> view::Pressure {
+    let stalled = |before: Option<Stall>, now: Option<Stall>| {
+        let (before, now) = before.zip(now)?;
+        let part = |of: fn(&Stall) -> Duration| thousandths(of(&now).saturating_sub(of(&before)), window);
+        Some(view::Stalled {
+            memory_some: part(|stall| stall.memory_some),
+            memory_full: part(|stall| stall.memory_full),
+            cpu_some: part(|stall| stall.cpu_some),
+            io_some: part(|stall| stall.io_some),
+            io_full: part(|stall| stall.io_full),
+        })
+    };
+    view::Pressure {
+        system: stalled(before.system, now.system),
+        jobs: stalled(before.run, now.run),
+        editor: stalled(before.editor, now.editor),
+    }
+}
+
+fn thousandths(waited: Duration, of: Duration) -> u64 {
+    u64::try_from(waited.as_micros() * 1000 / of.as_micros().max(1)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -110,6 +147,9 @@ mod tests {
         assert_eq!(pressure.over(100), None, "not a second yet");
         pressure.sense(ms(1000), &waited(ms(90_400)));
         assert_eq!(pressure.over(300), Some((Signal::CpuPressure, 400, 300)));
+        assert_eq!(pressure.seen(ms(1500)).editor.map(|editor| editor.cpu_some), Some(400));
+        assert_eq!(pressure.seen(ms(1500)).system, None);
+        assert_eq!(pressure.seen(ms(7000)).editor, None, "nobody has looked for long");
         pressure.sense(ms(2000), &waited(ms(90_400)));
         assert_eq!(pressure.over(300), None);
     }

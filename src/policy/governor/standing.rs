@@ -46,6 +46,16 @@ impl Standing {
         self.shown
     }
 
+    /// Why starts were held in the last step.
+    pub fn held_by(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// How many waited in the last step although there was a place for them.
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
     pub fn running(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.summary.peak_concurrency = self.summary.peak_concurrency.max(count);

@@ -4,6 +4,7 @@
 //! grant  ──▶ wanted, and there is a place for it?    ── yes ──▶ start    ── no ──▶ given back
 //! freeze ──▶ runs, and nobody has told it to end?    ── yes ──▶ its clocks stand still
 //! evict  ──▶ the same                                ── yes ──▶ killed; it runs again
+//! kill   ──▶ the same                                ── yes ──▶ killed; it has failed
 //! ```
 //!
 //! What was told to end is nobody else's any more: that was said, and the order has crossed it.
@@ -22,6 +23,20 @@ impl Scheduler {
     /// Whoever decides is told what the sensors say, and what it orders is done before any clock is looked at.
     pub(super) fn sense(&mut self, now: Duration, reading: Box<Reading>, effects: &mut Vec<Effect>) {
         self.tell(Said::Sensed(reading));
+        self.obey(now, effects);
+    }
+
+    /// Somebody else has decided something.
+    pub(super) fn arrive(&mut self, now: Duration, heard: Heard, effects: &mut Vec<Effect>) {
+        let Some(permits) = &mut self.permits else { return };
+        permits.arrive(now, heard);
+        if permits.has_company() {
+            self.running.iter_mut().for_each(|running| running.had_company = true);
+        }
+        self.obey(now, effects);
+    }
+
+    fn obey(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let heard = self.permits.as_mut().map(|permits| permits.hear()).unwrap_or_default();
         heard.into_iter().for_each(|heard| self.hear(now, heard, effects));
     }
@@ -42,14 +57,13 @@ impl Scheduler {
                 }
             }
             Heard::Thaw(id) => self.thaw(now, id, effects),
-            Heard::Evict(id) => {
-                if let Some(running) = self.find_at_large(id) {
-                    running.phase = Phase::Killed { why: Ended::Evicted };
-                    effects.push(Effect::Kill(id));
-                }
-            }
+            Heard::Evict(id) => self.kill_at_large(id, Ended::Evicted, effects),
+            Heard::Kill(id) => self.kill_at_large(id, Ended::ByHand, effects),
             Heard::Cap(bytes) => effects.push(Effect::Cap(bytes)),
             Heard::Decided(decision) => effects.push(Effect::Decided(decision)),
+            Heard::Alone(share) => effects.push(Effect::Alone(share)),
+            // Between those two who keep the permits.
+            Heard::Stands(_) | Heard::Share(_) | Heard::NotTaken(_) | Heard::Lost | Heard::Joined { .. } => {}
         }
     }
 
@@ -59,6 +73,13 @@ impl Scheduler {
         let Some(since) = running.frozen_at.take() else { return };
         running.put_off(now.saturating_sub(since));
         effects.push(Effect::Thaw(id));
+    }
+
+    fn kill_at_large(&mut self, id: AttemptId, why: Ended, effects: &mut Vec<Effect>) {
+        if let Some(running) = self.find_at_large(id) {
+            running.phase = Phase::Killed { why };
+            effects.push(Effect::Kill(id));
+        }
     }
 
     /// One that nobody has told to end.

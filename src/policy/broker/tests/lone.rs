@@ -115,8 +115,8 @@ fn sort(effects: Vec<Effect>) -> Decided {
             Effect::Evict(_, id) => acts.push(Act::Evict(id)),
             Effect::Cap(bytes) => acts.push(Act::Cap(bytes)),
             Effect::Decided(_, decision) => decisions.push(decision),
-            Effect::Waits(..) | Effect::Share(..) => {}
-            Effect::Enforce(..) | Effect::Refuse(..) => panic!("{effect:?}"),
+            Effect::Waits(..) | Effect::Share(..) | Effect::Stands(..) => {}
+            Effect::Enforce(..) | Effect::Refuse(..) | Effect::Kill(..) => panic!("{effect:?}"),
         }
     }
     (grants, acts, decisions)
@@ -159,6 +159,7 @@ fn play(jobs: Vec<Job>, parallel: u32, cores: u32, budget: u64, ticks: &[u64]) -
             restartable: true,
             weight: job.weight,
             groups: if job.grouped { vec![0] } else { Vec::new() },
+            about: About::default(),
         }
     };
     let who = Who { groups: vec![1], ..Who::of(UserId(1), parallel) };

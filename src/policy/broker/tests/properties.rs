@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::world::{Job, World, ms};
 use super::*;
+use crate::model::view::{JobState, UserView};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -12,6 +13,7 @@ enum Event {
     Want(usize, u64, u64),
     End(usize),
     Kill(usize),
+    ByHand(usize, Hand),
     Lose(usize),
     Back(usize),
     Pass(u64),
@@ -25,12 +27,17 @@ fn event(sizes: std::ops::Range<u64>) -> impl Strategy<Value = Event> {
         12 => (any::<usize>(), sizes, 50u64..3000).prop_map(|(of, mib, lasts)| Event::Want(of, mib, lasts)),
         6 => any::<usize>().prop_map(Event::End),
         1 => any::<usize>().prop_map(Event::Kill),
+        3 => (any::<usize>(), hand()).prop_map(|(at, hand)| Event::ByHand(at, hand)),
         1 => any::<usize>().prop_map(Event::Lose),
         2 => any::<usize>().prop_map(Event::Back),
         6 => (1u64..500).prop_map(Event::Pass),
         1 => (200u64..1500).prop_map(Event::Budget),
         1 => Just(Event::Restart),
     ]
+}
+
+fn hand() -> impl Strategy<Value = Hand> {
+    prop_oneof![Just(Hand::Pin), Just(Hand::Unpin), Just(Hand::Kill)]
 }
 
 fn pick<T: Copy>(all: impl Iterator<Item = T>, at: usize) -> Option<T> {
@@ -64,6 +71,13 @@ fn play(world: &mut World, events: &[Event]) {
                     world.kill(run);
                 }
             }
+            Event::ByHand(at, hand) => {
+                if let Some((run, job)) = pick(world.running.keys().copied(), at) {
+                    let id = world.running[&(run, job)].0.request.id;
+                    let done = world.by_hand(run, id, hand);
+                    assert_eq!(done.is_err(), world.lost.contains(&run), "{done:?}");
+                }
+            }
             Event::Lose(at) => {
                 if let Some(run) = pick(world.users.keys().copied(), at) {
                     world.lose(run);
@@ -88,6 +102,30 @@ fn play(world: &mut World, events: &[Event]) {
             Event::Restart => world.restart(8),
         }
         check(world);
+        check_view(world);
+    }
+}
+
+/// What people are shown adds up.
+fn check_view(world: &World) {
+    let standing = world.broker.standing();
+    for user in 1..4 {
+        let view = world.broker.view(world.now, UserId(user));
+        let sum = |of: fn(&UserView) -> u64| view.users.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|user| user.running) as usize, standing.running);
+        assert_eq!(sum(|user| user.waiting) as usize, standing.waiting);
+        assert_eq!(sum(|user| user.frozen) as usize, standing.frozen);
+        let own = view.users.iter().find(|user| user.own).copied().unwrap_or_default();
+        assert_eq!(own.runs as usize, view.own.len());
+        for run in &view.own {
+            let is =
+                |state: &[JobState]| run.jobs.iter().filter(|job| state.contains(&job.state)).count() as u64;
+            assert_eq!(run.running + run.waiting, run.jobs.len() as u64 + run.unlisted);
+            assert_eq!(is(&[JobState::Waiting]), run.waiting);
+            assert_eq!(is(&[JobState::Frozen, JobState::Pinned]), run.frozen);
+            assert_eq!(run.waits.is_some(), run.waiting > 0);
+            assert!(run.jobs.iter().all(|job| job.waits.is_some() == (job.state == JobState::Waiting)));
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl Job {
             restartable: true,
             weight: 1,
             groups: Vec::new(),
+            about: About::default(),
         };
         Job { request, size, lasts }
     }
@@ -189,6 +190,14 @@ impl World {
         }
     }
 
+    /// Its user wants something of a job.
+    pub fn by_hand(&mut self, client: ClientId, id: AttemptId, hand: Hand) -> Result<(), NotDone> {
+        let user = self.users[&client];
+        let effects = self.broker.by_hand(self.now, user, client, id, hand)?;
+        self.obey(effects);
+        Ok(())
+    }
+
     pub fn held(&self) -> Bytes {
         Bytes(self.running.values().map(|(job, _)| job.size.0).sum())
     }
@@ -235,6 +244,10 @@ impl World {
                     }
                 }
                 Effect::Freeze(client, id) => then.push(Input::Frozen(client, id)),
+                Effect::Kill(client, id) => {
+                    self.running.remove(&(client, id.job)).expect("it runs");
+                    then.push(Input::Ended { client, id, ending: Ending::Otherwise, again: false });
+                }
                 Effect::Evict(client, id) => {
                     self.evictions += 1;
                     let (mut job, _) = self.running.remove(&(client, id.job)).expect("it runs");
