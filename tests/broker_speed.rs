@@ -36,6 +36,7 @@ fn request(job: u32) -> Request {
         restartable: true,
         weight: 1,
         groups: Vec::new(),
+        token: false,
         about: About::default(),
     }
 }

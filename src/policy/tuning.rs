@@ -9,6 +9,10 @@ pub const GROUPS_AHEAD: usize = 2;
 /// last of a pipeline is often on its way out when the shell has ended.
 pub const LEAK_GRACE: Duration = Duration::from_millis(10);
 
+/// So long after a build has held so many tokens of make's jobserver it is likely to take them again: make gives each
+/// back between two commands.
+pub const TOKENS_IDLE: Duration = Duration::from_secs(1);
+
 /// Two requests to end within this are one: timeout(1) and shells signal their child and then its whole group.
 pub const SAME_REQUEST: Duration = Duration::from_millis(300);
 

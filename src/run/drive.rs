@@ -278,6 +278,7 @@ impl Drive {
                     }
                 }
                 // One that was not taken is seen as such at the next look, and written again.
+                Effect::PutToken(_) | Effect::TakeTokens(..) => {}
                 Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
                 Effect::Tell(_) | Effect::Alone(_) => {}
                 Effect::Decided(decision) => {

@@ -151,6 +151,7 @@ impl Job {
             restartable: self.restartable,
             weight: self.weight.max(1),
             groups: self.groups.clone(),
+            token: self.token,
             about: About { name: shown(&self.name), limit: self.limit },
         }
     }

@@ -162,6 +162,9 @@ pub struct Job {
     /// Numbers of the run's groups that it takes one of each.
     #[serde(default)]
     pub groups: Vec<u32>,
+    /// Whether it is a token of make's jobserver: a place for a process of a job that runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token: bool,
     /// Its name, for people.
     #[serde(default)]
     pub name: String,

@@ -66,7 +66,8 @@ impl Broker {
             return Err(NotDone::Lost);
         }
         let known = of.jobs.get_mut(&id.job).filter(|known| known.attempt == id.number);
-        let known = known.ok_or(NotDone::NotRunning)?;
+        // A token has no process that could be stopped or killed.
+        let known = known.filter(|known| !known.token).ok_or(NotDone::NotRunning)?;
         let number = AttemptId { job: known.number, ..id };
         let riding = known.phase == Phase::Riding;
         // The governor does not know those that ride.

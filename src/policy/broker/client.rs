@@ -3,7 +3,7 @@
 //! ```text
 //! job:  waiting ── grant ──▶ running ── ended for good ──▶ forgotten
 //!          ▲  │                 │
-//!          │  └─ parent's room ─▶ riding (inside of another client's job, which pays for it)
+//!          │  └─ parent's room ─▶ riding (inside of another client's job, which pays for it; a token: inside of its own)
 //!          └──── want ◀── resting ◀── ended, and runs again
 //! ```
 
@@ -42,6 +42,8 @@ pub(super) struct Client {
     pub memory: f64,
     /// Weight of its jobs, without riding ones.
     pub load: u32,
+    /// How much of it are tokens.
+    pub tokens: u32,
     /// What of both its user is charged with.
     pub counted: (f64, u32),
     /// Its first request that the law refused, and since when.
@@ -81,6 +83,8 @@ pub(super) struct Known {
     pub waited: Duration,
     /// What one does that rides; of others the governor knows.
     pub rides: JobState,
+    /// See [`Request::token`].
+    pub token: bool,
     pub about: About,
 }
 
@@ -112,6 +116,8 @@ pub(super) struct InLine {
     pub weight: u32,
     /// Whether it needs any group.
     grouped: bool,
+    /// See [`Request::token`].
+    pub token: bool,
 }
 
 /// What a request has to wait for, whatever the memory.
@@ -137,6 +143,7 @@ impl Client {
             weight: 0,
             memory: 0.0,
             load: 0,
+            tokens: 0,
             counted: (0.0, 0),
             refused: None,
             why: None,
@@ -206,7 +213,8 @@ impl Client {
             remove(&mut self.queue, place);
         }
         (known.since, known.waited) = (now, waited.unwrap_or_default());
-        known.rides = JobState::Starting;
+        // A token has no process that would be born.
+        known.rides = if known.token { JobState::Running } else { JobState::Starting };
         // What is given back later is what was taken, whatever becomes of the limit meanwhile.
         known.weight = known.weight.clamp(1, most);
         known.phase = if riding { Phase::Riding } else { Phase::Running };
@@ -214,8 +222,11 @@ impl Client {
         self.running.insert(job, Held { number: known.number, memory: 0.0, riding });
         self.permits += 1;
         self.hungry_since = None;
-        if !riding {
+        if !riding || known.token {
             self.load = self.load.saturating_add(known.weight);
+        }
+        if known.token {
+            self.tokens = self.tokens.saturating_add(known.weight);
         }
         for group in &known.groups {
             if let Some(taken) = self.groups.get_mut(*group as usize) {
@@ -237,8 +248,11 @@ impl Client {
         let memory = self.running.remove(&job).map_or(0.0, |held| held.memory);
         self.permits = self.permits.saturating_sub(1);
         self.hungry_since = (self.permits == 0).then_some(now);
-        if running {
+        if running || known.token {
             self.load = self.load.saturating_sub(known.weight);
+        }
+        if known.token {
+            self.tokens = self.tokens.saturating_sub(known.weight);
         }
         self.memory = (self.memory - memory).max(0.0);
         for group in &known.groups {
@@ -248,6 +262,11 @@ impl Client {
         }
         self.overdue.remove(&job);
         Some(running)
+    }
+
+    /// The one that rides in another's room.
+    pub fn rider(&self) -> Option<(JobId, &Known)> {
+        self.running().find(|(_, known)| known.phase == Phase::Riding && !known.token)
     }
 
     /// One that rides does this now.
@@ -274,10 +293,10 @@ impl Client {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         let place = (known.seniority.unwrap_or(u32::MAX), arrival, job);
         (known.phase, known.since) = (Phase::Waiting(place), now);
-        let Known { number, attempt, weight, .. } = *known;
+        let Known { number, attempt, weight, token, .. } = *known;
         let grouped = !known.groups.is_empty();
         let at = self.queue.partition_point(|other| other.place < place);
-        self.queue.insert(at, InLine { place, number, attempt, weight, grouped });
+        self.queue.insert(at, InLine { place, number, attempt, weight, grouped, token });
         self.waiting_since.get_or_insert(now);
         if self.permits == 0 {
             self.hungry_since.get_or_insert(now);
@@ -363,6 +382,7 @@ impl Known {
             since: Duration::ZERO,
             waited: Duration::ZERO,
             rides: JobState::Starting,
+            token: request.token,
             about: request.about.clone(),
         }
     }

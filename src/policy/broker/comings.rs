@@ -77,7 +77,7 @@ impl Broker {
             }
             // It runs already: nobody is asked whether it fits, and nothing starts until all of them do.
             self.meet(client, request);
-            self.launch(now, client, request.id.job, false);
+            self.launch(now, client, request.id.job, request.token);
             self.about(client, request.id, Governor::born);
         }
         // What it still wants it says again; of what it does not, nobody would ever hear.
@@ -187,8 +187,7 @@ impl Broker {
             self.clients.iter().filter(|(_, client)| inside(client)).map(|(id, _)| *id).collect();
         for client in nested {
             let Some(of) = self.clients.get_mut(&client) else { continue };
-            let riding = of.running().find(|(_, known)| known.phase == Phase::Riding);
-            let Some((job, known)) = riding else { continue };
+            let Some((job, known)) = of.rider() else { continue };
             let id = AttemptId { job: known.number, number: known.attempt };
             let pinned = known.rides == JobState::Pinned;
             of.alight(job);

@@ -112,6 +112,9 @@ pub struct Request {
     pub weight: u32,
     /// Numbers of the client's groups that it takes one of each.
     pub groups: Vec<u32>,
+    /// Whether it is a token of make's jobserver: a place for a process of a job that runs, which has its memory there.
+    #[serde(default)]
+    pub token: bool,
     /// For people. Nothing is decided by it.
     #[serde(default)]
     pub about: About,

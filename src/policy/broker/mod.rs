@@ -255,6 +255,11 @@ impl Broker {
         self.governor.is_calm()
     }
 
+    /// Whether memory is short, or somebody is held or kept waiting for want of it.
+    pub fn is_tight(&self) -> bool {
+        self.governor.state() != State::Green || !self.governor.is_calm()
+    }
+
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Governed {
         self.governor.summary(now)

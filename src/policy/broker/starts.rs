@@ -46,6 +46,7 @@ struct Candidate {
     number: JobId,
     /// Whether nothing of its user runs.
     hungry: bool,
+    token: bool,
 }
 
 /// What one start came to.
@@ -69,6 +70,7 @@ impl Broker {
         }
         let each = (CANDIDATES / line.len()).max(ASKED_AT_LEAST);
         let (mut admission, mut held) = (self.governor.admission(), None);
+        admission.beside(self.clients.values().fold(0, |sum, of| sum.saturating_add(of.tokens)));
         let mut again = None;
         while let Some(at) = again.take().or_else(|| self.next(now, &line)) {
             let turn = &mut line[at];
@@ -76,13 +78,26 @@ impl Broker {
                 turn.over = true;
                 continue;
             }
-            let Some(Candidate { id, number, hungry }) = self.candidate(turn) else {
+            let Some(Candidate { id, number, hungry, token }) = self.candidate(turn) else {
                 turn.over = true;
                 continue;
             };
             let first = turn.asked == 0;
             turn.asked += 1;
             let (client, user) = (turn.client, turn.user);
+            if token {
+                match self.governor.spare(&mut admission) {
+                    // Those behind it have moved up, and it is another one's turn.
+                    true => {
+                        self.launch(now, client, id.job, true);
+                        effects.push(Effect::Grant(client, id));
+                        line[at].at -= 1;
+                    }
+                    // It is in nobody's way, and no reason to make room.
+                    false => again = (!line[at].over).then_some(at),
+                }
+                continue;
+            }
             admission.regardless_of_processors(hungry);
             let came = self.ask(now, (client, id), number, &mut admission, effects);
             match came {
@@ -134,7 +149,7 @@ impl Broker {
         }
     }
 
-    /// An attempt starts. `riding`: in the room of the job that it runs inside of.
+    /// An attempt starts. `riding`: in the room of the job that it runs inside of, or as a token.
     pub(super) fn launch(&mut self, now: Duration, client: ClientId, job: JobId, riding: bool) {
         let Some(of) = self.clients.get_mut(&client) else { return };
         of.take(now, job, riding);
@@ -168,13 +183,12 @@ impl Broker {
             let (parent, job) = of.who.inside.filter(|_| of.is_served())?;
             let known = self.clients.get(&parent)?.jobs.get(&job)?;
             let parent_runs = matches!(known.phase, Phase::Running | Phase::Riding);
-            let rides = of.running().any(|(_, known)| known.phase == Phase::Riding);
-            (parent_runs && !rides).then_some(*client)
+            (parent_runs && of.rider().is_none()).then_some(*client)
         };
         let clients: Vec<ClientId> = self.clients.iter().filter_map(inside).collect();
         for client in clients {
             let Some(of) = self.clients.get(&client) else { continue };
-            let may = of.queue.iter().find(|request| of.lack(request).is_none());
+            let may = of.queue.iter().find(|request| !request.token && of.lack(request).is_none());
             let Some(id) = may.map(InLine::id) else { continue };
             self.launch(now, client, id.job, true);
             effects.push(Effect::Grant(client, id));
@@ -239,7 +253,8 @@ impl Broker {
             }
             return None;
         }
-        Some(Candidate { id: request.id(), number: request.number, hungry: user.permits == 0 })
+        let (hungry, token) = (user.permits == 0, request.token);
+        Some(Candidate { id: request.id(), number: request.number, hungry, token })
     }
 
     /// Makes room for a user of which nothing runs. Who has more than its share, and more than one job, gives way.

@@ -5,6 +5,7 @@ mod load;
 mod lone;
 mod properties;
 mod standing;
+mod tokens;
 mod world;
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::job::Phase;
 use super::{Act, Governor};
 use crate::model::JobId;
-use crate::model::governor::Signal;
+use crate::model::governor::{Signal, State};
 use crate::policy::tuning::{
     AT_ONCE, BETS_UNTIL, CAUTION, CERTAIN, EVICTED_PATIENCE, PROCESSORS_FREE, UNKNOWN_SIZE,
 };
@@ -74,6 +74,11 @@ impl Admission {
     /// Whether nobody may start beside those that run, whoever asks.
     pub fn is_closed(&self) -> bool {
         self.running > 0 && self.closed.is_some()
+    }
+
+    /// So much weight runs beside the jobs: tokens of make's jobserver.
+    pub fn beside(&mut self, weight: u32) {
+        self.weight = self.weight.saturating_add(weight);
     }
 
     /// Whether who is asked about next may start however busy the processors are: somebody of whom nothing runs. They are
@@ -206,6 +211,18 @@ impl Governor {
             _ => Duration::ZERO,
         };
         if job.evicted > 0 && waited > EVICTED_PATIENCE { Answer::Stop(hold) } else { Answer::Wait(hold) }
+    }
+
+    /// May a process more run in one of the jobs that run, in the room that the job has? Not while anything is held or
+    /// stands still, and never beyond the usual number.
+    pub fn spare(&self, admission: &mut Admission) -> bool {
+        let calm = self.standing.shown() == State::Green && !self.standing.is_held();
+        let may = calm
+            && admission.closed.is_none()
+            && admission.running > 0
+            && admission.weight < self.settings.jobs;
+        admission.weight = admission.weight.saturating_add(u32::from(may));
+        may
     }
 
     /// Evicts until `job` would fit, for somebody of whom nothing runs: of those that `may` be, and that may be evicted at

@@ -11,6 +11,8 @@ pub(super) struct Claims {
     slots: BTreeSet<u32>,
     weight_left: u32,
     most: u32,
+    /// No more weight than this at once, if somebody else says so.
+    allowed: u32,
     /// By the group's number.
     groups: Vec<Places>,
 }
@@ -49,6 +51,7 @@ impl Claims {
             slots: (0..most).collect(),
             weight_left: most,
             most,
+            allowed: u32::MAX,
             // No more of them are ever taken at once.
             groups: groups.iter().map(|count| Places::new((*count).min(most))).collect(),
         }
@@ -57,7 +60,7 @@ impl Claims {
     /// How many there are, the taken ones too, and of each group.
     pub fn limits(&self) -> (u32, Vec<u32>) {
         let count = |places: &Places| u32::try_from(places.count).unwrap_or(u32::MAX);
-        (self.most, self.groups.iter().map(count).collect())
+        (self.now(), self.groups.iter().map(count).collect())
     }
 
     /// Whether a job of these groups could ever start: of each there is a place that may come free.
@@ -71,7 +74,8 @@ impl Claims {
         if groups.iter().any(|group| self.groups.get(*group as usize).is_some_and(Places::are_taken)) {
             return Some(Lack::Group);
         }
-        (self.slots.is_empty() || self.weight(weight) > self.weight_left).then_some(Lack::Slots)
+        let left = self.now().saturating_sub(self.most - self.weight_left.min(self.most));
+        (self.slots.is_empty() || self.weight(weight) > left).then_some(Lack::Slots)
     }
 
     /// Takes it, the lowest numbers first; `None` if something lacks.
@@ -105,9 +109,30 @@ impl Claims {
         }
     }
 
+    /// So much weight may run from now on, beside what is said by [`Claims::new`].
+    pub fn allow(&mut self, most: Option<u32>) {
+        self.allowed = most.unwrap_or(u32::MAX).max(1);
+    }
+
+    /// Takes weight alone, for what needs no slot: a process more of a job that runs. Returns whether there was any.
+    pub fn take_place(&mut self) -> bool {
+        let may = self.most - self.weight_left.min(self.most) < self.now();
+        self.weight_left -= u32::from(may && self.weight_left > 0);
+        may
+    }
+
+    /// Gives that back.
+    pub fn give_place(&mut self) {
+        self.weight_left += 1;
+    }
+
+    fn now(&self) -> u32 {
+        self.most.min(self.allowed)
+    }
+
     /// One that weighs more than may run at once runs alone.
     fn weight(&self, weight: u32) -> u32 {
-        weight.clamp(1, self.most.max(1))
+        weight.clamp(1, self.now().max(1))
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Settings {
     /// How long the first start may take to come.
     #[serde(default)]
     pub wait: Option<Duration>,
+    /// Tokens of make's jobserver, at most so many at once; `None` for none.
+    #[serde(default)]
+    pub tokens: Option<u32>,
 }
 
 impl Settings {
@@ -53,6 +56,7 @@ impl Settings {
             governor: None,
             served: None,
             wait: None,
+            tokens: None,
         }
     }
 }
@@ -131,6 +135,12 @@ pub enum Input {
     Sense(Box<Reading>),
     /// Another one has decided this, some time after it was asked.
     Heard(Heard),
+    /// So many tokens lie in the fifo of each.
+    Tokens(Vec<(AttemptId, u32)>),
+    /// What came of [`Effect::TakeTokens`].
+    TookTokens(AttemptId, u32),
+    /// So much weight may run at once, as the jobserver says that we run under; `None` once there is none.
+    Places(Option<u32>),
 }
 
 /// How an attempt ended.
@@ -172,6 +182,10 @@ pub enum Effect {
     Freeze(AttemptId),
     /// Let it go on.
     Thaw(AttemptId),
+    /// Put one more token in its fifo.
+    PutToken(AttemptId),
+    /// Take so many out again, as far as they lie there, and say how many with [`Input::TookTokens`].
+    TakeTokens(AttemptId, u32),
     /// Set `memory.max` of the whole run.
     Cap(Bytes),
     /// Say this to the broker for many runs.

@@ -17,6 +17,7 @@
 //! - [`queue`]: those that wait
 //! - [`claims`]: slots, weights and groups
 //! - [`retry`]: whether a failure is tried again, and when
+//! - [`tokens`]: places for processes more in the jobs that run, as make's jobserver gives them
 //! - [`permits`], [`orders`]: who is asked which of the waiting start, and what is done about what it says
 //!
 //! With a governor, which of the waiting start, and what is frozen or evicted, is its say: it is asked through a broker
@@ -35,6 +36,7 @@ mod starts;
 mod stops;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub use permits::{Heard, Ran, Said, Served};
 use permits::{Lone, Permits, Remote};
 use queue::Waiting;
 use stops::RunClock;
+use tokens::Tokens;
 
 /// The run's state machine.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub struct Scheduler {
     /// Prepared and not yet started.
     prepared: BTreeSet<AttemptId>,
     claims: Claims,
+    /// `None` without `--jobserver`.
+    tokens: Option<Tokens>,
     /// Whether all that wait were asked for, but for those that had an attempt: these are looked at in each step.
     asked: bool,
     run_clock: RunClock,
@@ -92,6 +97,7 @@ impl Scheduler {
             running: Vec::new(),
             prepared: BTreeSet::new(),
             claims,
+            tokens: settings.tokens.map(|most| Tokens::new(jobs.len(), most)),
             asked: false,
             run_clock: RunClock::of(settings.run_timeout),
             closed: None,
@@ -171,8 +177,12 @@ impl Scheduler {
             Input::KillAll => self.kill_all(&mut effects),
             Input::Sense(reading) => self.sense(now, reading, &mut effects),
             Input::Heard(heard) => self.arrive(now, heard, &mut effects),
+            Input::Tokens(seen) => self.see_tokens(now, &seen),
+            Input::TookTokens(id, count) => self.took_tokens(id, count),
+            Input::Places(most) => self.allow(most),
         }
         self.expire(now, &mut effects);
+        self.settle_tokens(now, &mut effects);
         self.start(now, &mut effects);
         let said = self.permits.as_mut().map(|permits| permits.say()).unwrap_or_default();
         effects.extend(said.into_iter().map(Effect::Tell));
@@ -191,6 +201,13 @@ impl Scheduler {
     fn can_go_on(&self) -> bool {
         let may_start = |next: &Waiting| self.claims.are_to_be_had(&self.jobs[next.id.job.0 as usize].groups);
         self.closed.is_none() && self.queue.iter().any(may_start)
+    }
+
+    /// So much weight may run from now on; `None` for as much as ever.
+    fn allow(&mut self, most: Option<u32>) {
+        self.claims.allow(most);
+        let (parallel, groups) = self.claims.limits();
+        self.tell(Said::Limits(parallel, groups));
     }
 
     /// From now on nothing starts. The first reason counts.

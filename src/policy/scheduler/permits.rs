@@ -49,6 +49,8 @@ pub(super) trait Permits: Debug {
     fn say(&mut self) -> Vec<Said>;
     /// Whether nobody is kept waiting for longer than the line allows.
     fn is_calm(&self) -> bool;
+    /// Whether memory is short, or something is held for want of it.
+    fn is_tight(&self) -> bool;
     /// Whether jobs of other runs run beside those of this one.
     fn has_company(&self) -> bool;
     /// When it wants to be told what the sensors say, if at all. `settling`: whether somebody waits until it is calm, though
@@ -210,6 +212,10 @@ impl Permits for Lone {
 
     fn is_calm(&self) -> bool {
         self.broker.is_calm()
+    }
+
+    fn is_tight(&self) -> bool {
+        self.broker.is_tight()
     }
 
     fn has_company(&self) -> bool {

@@ -55,6 +55,9 @@ impl Scheduler {
 
     /// An attempt may start. That it may has perhaps crossed what was said meanwhile: then it is given back.
     pub(super) fn granted(&mut self, now: Duration, id: AttemptId, effects: &mut Vec<Effect>) {
+        if self.token_granted(id, effects) {
+            return;
+        }
         let calm = self.permits.as_ref().is_none_or(|permits| permits.is_calm());
         let at = self.queue.iter().position(|waiting| waiting.id == id);
         if let Some(at) = at.filter(|at| self.queue[*at].wanted && self.closed.is_none())
@@ -162,6 +165,7 @@ impl JobSpec {
             weight: self.weight,
             groups: self.groups.clone(),
             // Names are the shell's: it adds them where somebody else is asked.
+            token: false,
             about: About::default(),
         }
     }

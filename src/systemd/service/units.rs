@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn odd_paths_are_quoted_and_impossible_ones_refused() {
-        assert_eq!(exec_start("/my tests/100%/st"), "ExecStart=\"/my tests/100%%/st\" serve --idle-exit 10min");
+        assert_eq!(
+            exec_start("/my tests/100%/st"),
+            "ExecStart=\"/my tests/100%%/st\" serve --idle-exit 10min"
+        );
         assert_eq!(exec_start("/a\"b\\c"), "ExecStart=\"/a\\\"b\\\\c\" serve --idle-exit 10min");
         for path in ["relative", "/new\nline"] {
             let refused = Whose::User.units(Path::new(path));

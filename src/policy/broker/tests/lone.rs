@@ -159,6 +159,7 @@ fn play(jobs: Vec<Job>, parallel: u32, cores: u32, budget: u64, ticks: &[u64]) -
             restartable: true,
             weight: job.weight,
             groups: if job.grouped { vec![0] } else { Vec::new() },
+            token: false,
             about: About::default(),
         }
     };

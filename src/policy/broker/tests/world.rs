@@ -51,6 +51,7 @@ impl Job {
             restartable: true,
             weight: 1,
             groups: Vec::new(),
+            token: false,
             about: About::default(),
         };
         Job { request, size, lasts }

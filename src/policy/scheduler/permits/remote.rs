@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::window::Window;
 use super::{Heard, Lone, Permits, Ran, Said, Served};
-use crate::model::governor::Governed;
+use crate::model::governor::{Governed, State};
 use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::broker::{Request, Share, Stand};
 use crate::policy::governor;
@@ -325,6 +325,14 @@ impl Permits for Remote {
         match &self.side {
             Side::Alone(alone) => alone.broker.is_calm(),
             Side::Served | Side::Between { .. } => self.stand.calm,
+        }
+    }
+
+    fn is_tight(&self) -> bool {
+        match &self.side {
+            Side::Alone(alone) => alone.broker.is_tight(),
+            Side::Served => self.stand.state != State::Green || !self.stand.calm,
+            Side::Between { .. } => true,
         }
     }
 

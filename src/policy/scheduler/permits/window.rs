@@ -186,6 +186,7 @@ mod tests {
             restartable: true,
             weight: 1,
             groups: Vec::new(),
+            token: false,
             about: About::default(),
         }
     }
