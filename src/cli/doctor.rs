@@ -57,7 +57,7 @@ fn report() -> Result<Report, String> {
         |told| Environment { name: told.environment.to_string(), evidence: told.evidence.join("; ") },
     );
     // As for a run, so that a doctor killed in mid-probe leaves nothing either.
-    let mut guardian = Guardian::fork().map_err(|error| error.to_string())?;
+    let mut guardian = Guardian::fork(None).map_err(|error| error.to_string())?;
     let id = record::new_id();
     let pid = guardian.pid();
     let probe = || {

@@ -27,6 +27,7 @@ use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
 use crate::report::junit::JunitReporter;
 use crate::report::terminal::TerminalReporter;
+use crate::run::jobserver::{Fifos, Flags, Jobserver, Outer};
 use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
 use crate::run::temporary::Temporary;
@@ -81,6 +82,9 @@ pub struct ExecArgs {
     /// Jobs at once [default: what the profile says]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "What is run")]
     jobs: Option<u32>,
+    /// Give builds in the jobs a jobserver (make 4.4, cargo, ninja 1.13, gcc -flto): with the jobs they share -j places
+    #[arg(long, help_heading = "What is run")]
+    jobserver: bool,
     /// Start nothing more after N failures, and end what runs with N:immediate; `all` for never [default: 1]
     #[arg(long, value_name = "N[:MODE]", conflicts_with = "no_fail_fast", help_heading = "What is run")]
     max_fail: Option<MaxFail>,
@@ -194,6 +198,12 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         warn_of_unmatched(&settings.rules, &names);
     }
     let jobs = jobs(drafts, names, &settings.rules, &profile);
+    let flags = Flags::parse(std::env::var("MAKEFLAGS").ok().as_deref());
+    if flags.is_dry_run && std::env::var_os("MAKELEVEL").is_some() {
+        tell("make -n: nothing is run");
+        return Ok(exit_code::OK);
+    }
+    let outer = outer_jobserver(&flags);
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
         reporters.add(JsonReporter::new(create(path)?, &profile), Some(path));
@@ -214,13 +224,21 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     // One command alone has the directory that it was given.
     let temporary = (!pass_through).then(|| Temporary::place(&id)).flatten();
     let mut record = Record::begin(&id, temporary.clone()).map_err(Failure::new)?;
+    let fifos = match args.jobserver.then(|| Fifos::make(record.jobserver_folder())).transpose() {
+        Ok(fifos) => fifos,
+        Err(error) => {
+            let _ = record.finish(true);
+            return Err(Failure::new(error));
+        }
+    };
     let events = record.events_path();
     reporters.add(JsonReporter::new(create(&events)?, &profile), Some(&events));
     reporters.add(DiagnosisFiles, None);
     reporters.add(TerminalReporter::on_stderr(&profile), None);
 
     // Forked here: everything before this line runs on one thread, and so does the fork.
-    let mut guardian = Guardian::fork().map_err(Failure::new)?;
+    let debt = outer.as_ref().map(Outer::debt).transpose().map_err(Failure::new)?;
+    let mut guardian = Guardian::fork(debt).map_err(Failure::new)?;
     let limits = (&profile.budget, &smallest(&jobs));
     let place = match place(args, &id, limits, &mut guardian, &mut record) {
         Ok(place) => place,
@@ -235,9 +253,12 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
     let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
     let count = jobs.len();
+    let places = if args.jobserver { most.min(count).max(usual) } else { most.min(count) }.max(1);
     let plan = Plan {
         jobs,
-        parallel: most.min(count).max(1),
+        parallel: places,
+        tokens: fifos.is_some().then(|| u32::try_from(usual.max(1) - 1).unwrap_or(u32::MAX)),
+        jobserver: Some(Jobserver { flags, outer, fifos }),
         outlook: governed.then(|| Outlook {
             memory: settings.visible.visible_memory,
             cpus: settings.visible.cpus,
@@ -286,6 +307,17 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         tell(&format!("write {}: {error}; the record ends early", path.display()));
     }
     Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
+}
+
+/// make's jobserver that we run under. What can't be used is told of, and done without.
+fn outer_jobserver(flags: &Flags) -> Option<Outer> {
+    match Outer::open(flags.server.as_ref()?) {
+        Ok(outer) => Some(outer),
+        Err(error) => {
+            tell(&format!("warning: {error}; jobs at once are not held to what make gives"));
+            None
+        }
+    }
 }
 
 /// The folder for the jobs' temporary directories; without it they have the one that we were given.

@@ -10,11 +10,13 @@
 //! a pidfd, not a pipe: a pipe's other end leaks into whatever is being spawned at that moment.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +24,7 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{ForkResult, Pid};
 
 use super::files::{self, Dir};
+use super::held::Held;
 use super::tree::{self, Mark};
 use super::{KernelError, cgroup, pidfd};
 use crate::model::RunId;
@@ -36,6 +39,15 @@ pub struct Guardian {
     line: UnixStream,
 }
 
+/// What it gives back when the supervisor is killed: bytes, and where they belong.
+#[derive(Debug)]
+pub struct Debt {
+    /// What is owed at this moment.
+    pub held: Arc<Held>,
+    /// To whom.
+    pub to: OwnedFd,
+}
+
 /// What the guardian ends. Sent as items that end in NUL; the last one is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Charge {
@@ -45,11 +57,11 @@ struct Charge {
 }
 
 impl Guardian {
-    /// Forks it. To be called while this process has one thread.
+    /// Forks it. To be called while this process has one thread. `debt`: what is to be given back at the end.
     ///
     /// # Errors
     /// [`KernelError::Call`].
-    pub fn fork() -> Result<Guardian, KernelError> {
+    pub fn fork(debt: Option<Debt>) -> Result<Guardian, KernelError> {
         let failed = |source| KernelError::Call { what: "start the guardian", source };
         let (line, its) = UnixStream::pair().map_err(failed)?;
         let supervisor =
@@ -59,7 +71,7 @@ impl Guardian {
             Ok(ForkResult::Parent { child }) => Ok(Guardian { pid: child, line }),
             Ok(ForkResult::Child) => {
                 drop(line);
-                watch(&supervisor, its);
+                watch(&supervisor, its, debt);
                 // SAFETY: ends the process without running what the supervisor has registered for its own exit.
                 unsafe { libc::_exit(0) }
             }
@@ -114,8 +126,8 @@ impl Charge {
     }
 }
 
-fn watch(supervisor: &OwnedFd, mut line: UnixStream) {
-    settle_in(supervisor, &line);
+fn watch(supervisor: &OwnedFd, mut line: UnixStream, debt: Option<Debt>) {
+    settle_in(supervisor, &line, debt.as_ref());
     let mut charge = Charge::default();
     loop {
         let mut fds = [
@@ -142,6 +154,12 @@ fn watch(supervisor: &OwnedFd, mut line: UnixStream) {
         }
     }
     end(&charge);
+    if let Some(debt) = debt {
+        let mut to = File::from(debt.to);
+        while let Some(byte) = debt.held.pop() {
+            let _ = to.write(&[byte]);
+        }
+    }
 }
 
 /// One message: items up to an empty one. `None` at the end of the line.
@@ -171,7 +189,7 @@ fn last_message(messages: &[u8]) -> &[u8] {
 }
 
 /// Lets go of all that was inherited: terminal, streams that somebody waits for the end of, working directory.
-fn settle_in(supervisor: &OwnedFd, line: &UnixStream) {
+fn settle_in(supervisor: &OwnedFd, line: &UnixStream, debt: Option<&Debt>) {
     let _ = nix::unistd::setsid();
     let _ = nix::sys::prctl::set_name(c"sandtest-guard");
     for number in
@@ -186,7 +204,8 @@ fn settle_in(supervisor: &OwnedFd, line: &UnixStream) {
         let _ = nix::unistd::dup2_stdout(&null);
         let _ = nix::unistd::dup2_stderr(&null);
     }
-    let keep = [supervisor.as_raw_fd(), line.as_raw_fd()];
+    let debt = debt.map(|debt| debt.to.as_raw_fd());
+    let keep: Vec<i32> = [supervisor.as_raw_fd(), line.as_raw_fd()].into_iter().chain(debt).collect();
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()

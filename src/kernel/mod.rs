@@ -21,7 +21,7 @@
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
 //! - [`observe`]: what an attempt is doing, seen from outside
 //! - [`folder`], [`objects`]: what outlives processes: files, shared memory, mounts
-//! - [`guardian`]: ends the run's processes when sandtest itself is killed
+//! - [`guardian`]: ends the run's processes when sandtest itself is killed; [`held`]: what it gives back then
 //! - [`terminal`]: lending the terminal to a job
 
 pub mod cgroup;
@@ -34,6 +34,7 @@ pub mod ground;
 pub mod group;
 pub mod guardian;
 pub mod handed;
+pub mod held;
 pub mod hierarchy;
 pub mod keeper;
 pub mod objects;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -16,10 +16,11 @@ use tokio::task::LocalSet;
 use super::attempt::{Ended, News, Prepared, Shared, supervise};
 use super::clock::Clock;
 use super::inquest::{self, Inquests};
+use super::jobserver::{Fifos, Flags, Inherited};
 use super::live::{Live, LiveSet};
 use super::look::Eyes;
 use super::outlast::Outlast;
-use super::program::Programs;
+use super::program::{self, Programs};
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample, specs};
@@ -81,6 +82,10 @@ struct Drive {
     scheduler: Scheduler,
     signals: Signals,
     programs: Programs,
+    /// For the builds in the jobs, and what they are told of it.
+    fifos: Option<(Fifos, Flags)>,
+    /// The jobserver that we run under.
+    inherited: Option<Inherited>,
     news: mpsc::UnboundedReceiver<News>,
     /// Made, or being made, for attempts that start soon.
     prepared: BTreeMap<AttemptId, Prepared>,
@@ -103,7 +108,7 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(plan: Plan) -> Result<Drive, KernelError> {
+    fn new(mut plan: Plan) -> Result<Drive, KernelError> {
         let failed = |source: io::Error| KernelError::Call { what: "set up the run's loop", source };
         if plan.ground.v2().is_none() {
             tree::become_subreaper()?;
@@ -113,12 +118,20 @@ impl Drive {
         let (sender, news) = mpsc::unbounded_channel();
         let (settings, jobs) = (specs::settings(&plan), specs::jobs(&plan));
         let names = || plan.jobs.iter().map(|job| job.name.clone()).collect();
+        let (mut fifos, mut outer, mut makeflags) = (None, None, None);
+        if let Some(jobserver) = plan.jobserver.take() {
+            makeflags = jobserver.flags.for_jobs(jobserver.fifos.is_some());
+            fifos = jobserver.fifos.map(|fifos| (fifos, jobserver.flags));
+            outer = jobserver.outer;
+        }
         let recording = plan.recording.as_ref().map(File::try_clone).transpose().map_err(failed)?;
         Ok(Drive {
             recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
             scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
-            programs: Programs::new(&plan.id, plan.temporary.is_some()),
+            programs: Programs::new(&plan.id, plan.temporary.is_some(), makeflags.as_deref()),
+            fifos,
+            inherited: outer.map(Inherited::new).transpose().map_err(failed)?,
             news,
             prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
@@ -165,6 +178,9 @@ impl Drive {
             let seen = self.look(self.shared.clock.now());
             self.step(Input::Sense(Box::new(seen)), report);
         }
+        if let Some(inherited) = &self.inherited {
+            self.step(Input::Places(Some(inherited.places())), report);
+        }
         self.step(Input::Begin, report);
         while !self.finished {
             let input = self.next_input(report).await;
@@ -185,6 +201,12 @@ impl Drive {
     /// Waits for something to happen.
     async fn next_input(&mut self, report: &mut impl FnMut(&Event)) -> Input {
         loop {
+            if let Some(inherited) = &mut self.inherited {
+                let (uses, would_use) = self.scheduler.places();
+                if inherited.settle(Instant::now(), uses, would_use) {
+                    return Input::Places(Some(inherited.places()));
+                }
+            }
             let (deadline, look) = (self.scheduler.next_deadline(), self.scheduler.next_look());
             let next = deadline.into_iter().chain(look).min().map(|time| self.shared.clock.instant(time));
             let until = async {
@@ -229,6 +251,8 @@ impl Drive {
                     }
                     News::Aside(groups) => self.keeper.remove(*groups),
                 },
+                seen = of_fifos(&mut self.fifos) => return Input::Tokens(seen),
+                places = of_inherited(&mut self.inherited) => return Input::Places(Some(places)),
                 () = until => {
                     let now = self.shared.clock.now();
                     let time_to_look = look.is_some_and(|look| look <= now);
@@ -278,7 +302,15 @@ impl Drive {
                     }
                 }
                 // One that was not taken is seen as such at the next look, and written again.
-                Effect::PutToken(_) | Effect::TakeTokens(..) => {}
+                Effect::PutToken(id) => {
+                    if let Some((fifos, _)) = &mut self.fifos {
+                        fifos.put(id);
+                    }
+                }
+                Effect::TakeTokens(id, count) => {
+                    let took = self.fifos.as_mut().map_or(0, |(fifos, _)| fifos.take(id, count));
+                    more.push_back(Input::TookTokens(id, took));
+                }
                 Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
                 Effect::Tell(_) | Effect::Alone(_) => {}
                 Effect::Decided(decision) => {
@@ -361,7 +393,13 @@ impl Drive {
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
-        let program = self.programs.program(job, attempt, groups);
+        let mut program = self.programs.program(job, attempt, groups);
+        if let (Some((fifos, flags)), Ok(program)) = (&mut self.fifos, &mut program) {
+            // Without one it builds as one that has no place but its own.
+            let places = self.shared.plan.tokens.map_or(1, |tokens| tokens.saturating_add(1));
+            let path = fifos.open(attempt.id).ok();
+            program::set_makeflags(program, &flags.with(path.as_deref().map(|path| (path, places))));
+        }
         let prepared = self
             .prepared
             .remove(&attempt.id)
@@ -380,6 +418,9 @@ impl Drive {
         if self.shared.foreground {
             // Lent to the next one anew: between two tries Ctrl-C is for us.
             terminal::give(io::stdin().as_fd(), None);
+        }
+        if let Some((fifos, _)) = &mut self.fifos {
+            fifos.close(id);
         }
         let plan = &self.shared.plan;
         let settings = &plan.jobs[id.job.0 as usize].settings;
@@ -518,6 +559,25 @@ fn remove_ground(plan: &Plan, patience: Duration) -> bool {
         removed = ground.remove(Duration::ZERO).is_ok();
     }
     removed
+}
+
+/// Waits for what builds take and give back.
+async fn of_fifos(fifos: &mut Option<(Fifos, Flags)>) -> Vec<(AttemptId, u32)> {
+    match fifos {
+        Some((fifos, _)) => fifos.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a place more, or the time to look whether one is too many.
+async fn of_inherited(inherited: &mut Option<Inherited>) -> u32 {
+    match inherited {
+        Some(inherited) => {
+            inherited.changed().await;
+            inherited.places()
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Stops this process as Ctrl-Z does; returns when it is continued.

@@ -28,6 +28,7 @@ pub mod capture;
 pub mod clock;
 pub mod drive;
 pub mod inquest;
+pub mod jobserver;
 pub mod kept;
 pub mod live;
 pub mod look;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::jobserver::Jobserver;
 use super::look::Outlook;
 use super::temporary::Temporary;
 use crate::kernel::ground::Ground;
@@ -26,6 +27,10 @@ pub struct Plan {
     pub budget: Limits,
     /// Jobs at once.
     pub parallel: usize,
+    /// How many tokens of make's jobserver the builds in the jobs may have at once; `None` for no jobserver.
+    pub tokens: Option<u32>,
+    /// GNU make's jobserver, of others and for others. The loop takes it.
+    pub jobserver: Option<Jobserver>,
     /// What the governor goes by; `None` for none.
     pub outlook: Option<Outlook>,
     /// Where all that the governor sees and decides is written.

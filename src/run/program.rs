@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, eaccess};
 
+use super::jobserver::flags::OTHERS;
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
@@ -31,13 +32,22 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// With this process's environment, for `run`. `temporary`: each attempt has a `TMPDIR` of its own.
-    pub fn new(run: &RunId, temporary: bool) -> Programs {
-        let ours = |name: &[u8]| name.starts_with(b"SANDTEST_") || (temporary && name == b"TMPDIR");
+    /// With this process's environment, for `run`. `temporary`: each attempt has a `TMPDIR` of its own. `makeflags`: what
+    /// jobs are told in the place of what we were.
+    pub fn new(run: &RunId, temporary: bool, makeflags: Option<&str>) -> Programs {
+        let of_make =
+            |name: &[u8]| name == b"MAKEFLAGS" || OTHERS.iter().any(|other| name == other.as_bytes());
+        let ours = |name: &[u8]| {
+            name.starts_with(b"SANDTEST_")
+                || (temporary && name == b"TMPDIR")
+                || (makeflags.is_some() && of_make(name))
+        };
         let inherited = std::env::vars_os().filter(|(name, _)| !ours(name.as_bytes()));
         let mut environment: Vec<CString> =
             inherited.filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())).collect();
         environment.extend(entry(b"SANDTEST_RUN", run.0.as_bytes()));
+        let makeflags = makeflags.filter(|flags| !flags.is_empty());
+        environment.extend(makeflags.and_then(|flags| entry(b"MAKEFLAGS", flags.as_bytes())));
         let is_of_shards = |entry: &&CString| SHARD_VARIABLES.iter().any(|name| is_named(entry, name));
         let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         Programs {
@@ -113,6 +123,11 @@ impl Programs {
         self.found.insert(name.to_owned(), found.clone());
         Ok(found)
     }
+}
+
+/// Gives a program its jobserver.
+pub fn set_makeflags(program: &mut Program, flags: &str) {
+    program.environment.own.extend(entry(b"MAKEFLAGS", flags.as_bytes()));
 }
 
 /// Gives a program its `TMPDIR`; without one of its own, that of this process.

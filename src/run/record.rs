@@ -7,6 +7,7 @@
 //! events.jsonl  the events, a line each, as `--json` writes them
 //! lock          held with flock(2) while sandtest runs: free means that it is gone, however it went
 //! output/       what jobs wrote, where it was too long to keep
+//! jobserver/    fifos with tokens for the builds in the jobs, while it runs
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -129,6 +130,11 @@ impl Record {
     /// Where the events go.
     pub fn events_path(&self) -> PathBuf {
         self.folder.join("events.jsonl")
+    }
+
+    /// Where the fifos of the jobs' jobserver are.
+    pub fn jobserver_folder(&self) -> PathBuf {
+        self.folder.join("jobserver")
     }
 
     /// Where long output goes.

@@ -19,7 +19,7 @@ pub fn settings(plan: &Plan) -> Settings {
         seed: plan.id.0.bytes().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(byte)),
         served: None,
         wait: None,
-        tokens: None,
+        tokens: plan.tokens,
         governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
     }
 }

@@ -74,7 +74,7 @@ impl Claims {
         if groups.iter().any(|group| self.groups.get(*group as usize).is_some_and(Places::are_taken)) {
             return Some(Lack::Group);
         }
-        let left = self.now().saturating_sub(self.most - self.weight_left.min(self.most));
+        let left = self.now().saturating_sub(self.in_use());
         (self.slots.is_empty() || self.weight(weight) > left).then_some(Lack::Slots)
     }
 
@@ -116,7 +116,7 @@ impl Claims {
 
     /// Takes weight alone, for what needs no slot: a process more of a job that runs. Returns whether there was any.
     pub fn take_place(&mut self) -> bool {
-        let may = self.most - self.weight_left.min(self.most) < self.now();
+        let may = self.in_use() < self.now();
         self.weight_left -= u32::from(may && self.weight_left > 0);
         may
     }
@@ -124,6 +124,11 @@ impl Claims {
     /// Gives that back.
     pub fn give_place(&mut self) {
         self.weight_left += 1;
+    }
+
+    /// Weight that is taken.
+    pub fn in_use(&self) -> u32 {
+        self.most - self.weight_left.min(self.most)
     }
 
     fn now(&self) -> u32 {

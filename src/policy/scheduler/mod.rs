@@ -145,6 +145,21 @@ impl Scheduler {
         self.settings.parallel > usual as usize && !self.queue.is_empty()
     }
 
+    /// Weight that is in use, tokens of make's jobserver among it, and how much would be if more might.
+    pub fn places(&self) -> (u32, u32) {
+        let most = u32::try_from(self.settings.parallel).unwrap_or(u32::MAX);
+        let tokens = self.tokens.as_ref().map_or(0, Tokens::wanted);
+        let uses = self.claims.in_use();
+        let mut would_use = uses.saturating_add(tokens);
+        for waiting in self.queue.iter().filter(|_| self.closed.is_none()) {
+            if would_use >= most {
+                break;
+            }
+            would_use = would_use.saturating_add(self.jobs[waiting.id.job.0 as usize].weight.max(1));
+        }
+        (uses, would_use.min(most))
+    }
+
     /// What the governor came to.
     pub fn governed(&self, now: Duration) -> Option<Governed> {
         self.permits.as_ref()?.governed(now)

@@ -70,6 +70,11 @@ impl Tokens {
         job.0 >= self.first
     }
 
+    /// How many are wanted that are not granted.
+    pub fn wanted(&self) -> u32 {
+        self.pools.values().map(|pool| len(&pool.wanted)).sum()
+    }
+
     fn new_token(&mut self) -> Option<AttemptId> {
         let number = self.free.pop_first()?;
         self.turns = self.turns.wrapping_add(1).max(1);
