@@ -173,13 +173,13 @@ impl Drive {
             let limits = plan.jobs.iter().map(|job| job.settings.limits).collect();
             tokio::task::spawn_local(sample::watch(self.shared.live.clone(), limits));
         }
-        if plan.outlook.is_some() {
+        if let Some(inherited) = &self.inherited {
+            self.step(Input::Places(Some(inherited.places())), report);
+        }
+        if self.shared.plan.outlook.is_some() {
             // The cap is as it should be before anything starts.
             let seen = self.look(self.shared.clock.now());
             self.step(Input::Sense(Box::new(seen)), report);
-        }
-        if let Some(inherited) = &self.inherited {
-            self.step(Input::Places(Some(inherited.places())), report);
         }
         self.step(Input::Begin, report);
         while !self.finished {
