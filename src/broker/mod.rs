@@ -5,9 +5,11 @@
 //! - [`lines`]: bytes -> lines, of which none is longer than may be
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
 //! - [`socket`]: where a broker is found
+//! - [`client`]: a run's side
 //! - [`server`]: `sandtest serve`
 //! - [`metrics`]: what Prometheus reads
 
+pub mod client;
 pub mod lines;
 pub mod metrics;
 pub mod protocol;

@@ -23,7 +23,8 @@ use super::outlast::Outlast;
 use super::program::{self, Programs};
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
-use super::{Plan, Streams, sample, specs};
+use super::{Plan, Streams, sample, served, specs};
+use crate::broker::client::Link;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
@@ -77,9 +78,11 @@ pub fn execute(plan: Plan, mut report: impl FnMut(&Event)) -> Result<Summary, Ke
     summary
 }
 
-struct Drive {
-    shared: Rc<Shared>,
+pub(super) struct Drive {
+    pub(super) shared: Rc<Shared>,
     scheduler: Scheduler,
+    /// Where one decides for this run and others.
+    pub(super) broker: Option<Link>,
     signals: Signals,
     programs: Programs,
     /// For the builds in the jobs, and what they are told of it.
@@ -125,7 +128,11 @@ impl Drive {
             outer = jobserver.outer;
         }
         let recording = plan.recording.as_ref().map(File::try_clone).transpose().map_err(failed)?;
+        let served = plan.served.take();
+        let broker =
+            served.map(|broker| Link::over(broker.greeted, broker.jobs)).transpose().map_err(failed)?;
         Ok(Drive {
+            broker,
             recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
             scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
@@ -168,6 +175,7 @@ impl Drive {
             parallel: plan.parallel,
             absent_sensors: self.eyes.as_ref().map(Eyes::absent).unwrap_or_default(),
             pass_through: plan.streams == Streams::PassThrough,
+            broker: self.broker.as_ref().map(served::place),
         }));
         if sample::is_needed(&plan.isolation) {
             let limits = plan.jobs.iter().map(|job| job.settings.limits).collect();
@@ -176,7 +184,7 @@ impl Drive {
         if let Some(inherited) = &self.inherited {
             self.step(Input::Places(Some(inherited.places())), report);
         }
-        if self.shared.plan.outlook.is_some() {
+        if self.scheduler.next_look().is_some() {
             // The cap is as it should be before anything starts.
             let seen = self.look(self.shared.clock.now());
             self.step(Input::Sense(Box::new(seen)), report);
@@ -184,12 +192,16 @@ impl Drive {
         self.step(Input::Begin, report);
         while !self.finished {
             let input = self.next_input(report).await;
+            if matches!(input, Input::Ended(_)) {
+                self.catch_up(report);
+            }
             if matches!(input, Input::Ended(_)) && self.scheduler.wants_a_look() {
                 let seen = self.look(self.shared.clock.now());
                 self.step(Input::Sense(Box::new(seen)), report);
             }
             self.step(input, report);
         }
+        self.broker.iter_mut().for_each(Link::bye);
         self.inquests.finish().await;
         while let Ok(news) = self.news.try_recv() {
             if let News::Aside(groups) = news {
@@ -232,6 +244,11 @@ impl Drive {
                     Asked::Stop => self.stop(),
                     Asked::Child => self.follow_a_stopped_job(),
                 },
+                told = served::told(&mut self.broker) => {
+                    if let Some(input) = self.hear(told, report) {
+                        return input;
+                    }
+                }
                 Some(news) = self.news.recv() => match news {
                     News::Started(attempt) => {
                         report(&Event::AttemptStarted { attempt, job: self.name(attempt.id.job) });
@@ -250,6 +267,7 @@ impl Drive {
                         return Input::Diagnosed(id);
                     }
                     News::Aside(groups) => self.keeper.remove(*groups),
+                    News::Frozen(id) => self.broker.iter_mut().for_each(|link| link.frozen(id)),
                 },
                 seen = of_fifos(&mut self.fifos) => return Input::Tokens(seen),
                 places = of_inherited(&mut self.inherited) => return Input::Places(Some(places)),
@@ -263,11 +281,12 @@ impl Drive {
     }
 
     /// One step, and those that follow from what it asks for.
-    fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
+    pub(super) fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.step_once(input, &mut inputs, report);
         }
+        self.broker.iter_mut().for_each(Link::flush);
     }
 
     fn step_once(&mut self, input: Input, more: &mut VecDeque<Input>, report: &mut impl FnMut(&Event)) {
@@ -294,6 +313,9 @@ impl Drive {
                 Effect::Freeze(id) => {
                     if let Some(live) = self.shared.live.get(id) {
                         live.hold(now);
+                        if self.broker.as_ref().is_some_and(Link::is_up) {
+                            served::watch_freeze(id, live, self.shared.news.clone());
+                        }
                     }
                 }
                 Effect::Thaw(id) => {
@@ -312,7 +334,12 @@ impl Drive {
                     more.push_back(Input::TookTokens(id, took));
                 }
                 Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
-                Effect::Tell(_) | Effect::Alone(_) => {}
+                Effect::Tell(said) => {
+                    if let Some(link) = &mut self.broker {
+                        link.tell(said);
+                    }
+                }
+                Effect::Alone(share) => report(&self.alone(share)),
                 Effect::Decided(decision) => {
                     let job = decision.attempt.map(|id| self.name(id.job));
                     report(&Event::Governor { at: now, decision, job });
@@ -393,7 +420,8 @@ impl Drive {
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
-        let mut program = self.programs.program(job, attempt, groups);
+        let nest = self.broker.as_ref().map(|link| served::nest(link, attempt.id.job));
+        let mut program = self.programs.program(job, attempt, groups, nest.as_ref());
         if let (Some((fifos, flags)), Ok(program)) = (&mut self.fifos, &mut program) {
             // Without one it builds as one that has no place but its own.
             let places = self.shared.plan.tokens.map_or(1, |tokens| tokens.saturating_add(1));
