@@ -14,9 +14,10 @@ use crate::broker::protocol::Scope;
 use crate::broker::server::{Config, Listening, View, serve};
 use crate::broker::socket;
 use crate::kernel::{handed, process};
+use crate::model::Limits;
 use crate::profile::values::{Percent, Reserve, Timeout, option};
 use crate::run::look::Outlook;
-use crate::systemd::notify;
+use crate::systemd::{ScopeError, notify, slice};
 
 /// Options of `sandtest serve`.
 #[derive(Debug, Args)]
@@ -112,6 +113,9 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         None => Listening::at(&args.socket.clone().unwrap_or_else(|| socket::usual(scope)), scope),
     };
     let listening = listening.map_err(|error| text(&error))?;
+    if listening.path() == socket::usual(scope) {
+        limit_slice(&profile.budget);
+    }
     let view = View { own_machine: owns_proc, editor: settings.protected.group.clone() };
     let mut config = Config::new(scope, outlook.settings(profile), profile.budget, view);
     config.idle_exit = match args.idle_exit {
@@ -134,6 +138,15 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     });
     notify::stopping();
     served.map_err(|error| text(&error))
+}
+
+/// Has systemd keep the budget, too: what we write in the slice's files holds until its next `daemon-reload`.
+fn limit_slice(budget: &Limits) {
+    match slice::limit(budget) {
+        // Without systemd there is no slice.
+        Ok(()) | Err(ScopeError::NoBus { .. }) => {}
+        Err(error) => tell(&format!("warning: {error}; its limits are written by the broker alone")),
+    }
 }
 
 /// Starts the same in the background, and returns once it serves.

@@ -2,6 +2,7 @@
 //!
 //! - [`bus`]: on which message buses a systemd may be found, in the order in which they are tried
 //! - [`scope`]: one transient, delegated scope for a whole run
+//! - [`slice`]: the slice of all runs, and its limits
 //! - [`refusal`]: what went wrong, and the way out
 //! - [`notify`]: telling it that we are ready, alive, or going
 //! - [`service`]: the broker as a service, put in place and taken away
@@ -11,6 +12,7 @@ pub mod notify;
 pub mod refusal;
 pub mod scope;
 pub mod service;
+pub mod slice;
 
 pub use bus::Bus;
 pub use refusal::{ScopeError, Tried};

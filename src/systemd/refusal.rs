@@ -36,7 +36,7 @@ pub enum ScopeError {
         message: String,
     },
     /// systemd answered with an error.
-    #[error("systemd refuses the scope {unit}: {message}")]
+    #[error("systemd refuses {unit}: {message}")]
     Refused {
         /// The unit that was asked for.
         unit: String,

@@ -27,10 +27,10 @@ use zbus::{Connection, DBusError, Proxy, connection, fdo};
 use super::bus::{self, Bus, View};
 use super::refusal::{Refusal, ScopeError, Tried, judge};
 
-const SYSTEMD: &str = "org.freedesktop.systemd1";
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// The whole conversation. A busy emulated machine takes one second; a hung manager should not take more.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between SIGTERM and SIGKILL when systemd stops the scope; its default is 90 s.
 const STOP: Duration = Duration::from_secs(1);
@@ -83,12 +83,18 @@ pub fn enter_scope(request: ScopeRequest) -> Result<Scope, ScopeError> {
 }
 
 async fn converse(request: &ScopeRequest) -> Result<Scope, ScopeError> {
+    let (connection, bus) = connect_to_any().await?;
+    ask(&connection, bus, request).await
+}
+
+/// A connection to the first bus that has a systemd on it.
+pub(super) async fn connect_to_any() -> Result<(Connection, Bus), ScopeError> {
     let uid = nix::unistd::geteuid().as_raw();
     let view = View { uid, variable: &|name| std::env::var(name).ok(), exists: &Path::exists };
     let mut tried = Vec::new();
     for bus in bus::candidates(&view) {
         match connect(&bus).await {
-            Ok(connection) => return ask(&connection, bus, request).await,
+            Ok(connection) => return Ok((connection, bus)),
             Err(Unfit::Pids { theirs }) => {
                 return Err(ScopeError::OtherPids { ours: std::process::id(), theirs });
             }
@@ -203,7 +209,7 @@ fn properties(request: &ScopeRequest, least: bool) -> Vec<(&'static str, Value<'
 }
 
 /// Name and text of a D-Bus error.
-fn words(error: &zbus::Error) -> (String, String) {
+pub(super) fn words(error: &zbus::Error) -> (String, String) {
     match error {
         zbus::Error::MethodError(name, text, _) => {
             (name.to_string(), text.clone().unwrap_or_else(|| name.to_string()))

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::units::{SERVICE, SOCKET, Unit};
+use super::units::{SERVICE, SLICE, SOCKET, Unit};
 use super::{Manager, ServiceError, Whose};
 
 /// What was done.
@@ -96,6 +96,18 @@ pub fn uninstall(
     let _ = fs::remove_dir(&wants);
     for folder in folder.ancestors().take(if whose == Whose::User { 2 } else { 0 }) {
         let _ = fs::remove_dir(folder);
+    }
+    // What the broker has had systemd keep of the slice's limits.
+    for searched in
+        manager.iter().flat_map(|manager| manager.searched()).filter(|path| path.starts_with("/run"))
+    {
+        let limits = searched.join(format!("{SLICE}.d"));
+        if searched.ends_with("user.control") || searched.ends_with("system.control") {
+            for name in ["MemoryMax", "MemorySwapMax", "TasksMax", "CPUQuota"] {
+                let _ = fs::remove_file(limits.join(format!("50-{name}.conf")));
+            }
+            let _ = fs::remove_dir(&limits);
+        }
     }
     if let Some(manager) = manager {
         manager.call(&["daemon-reload"])?;
