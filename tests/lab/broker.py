@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The broker as a service of systemd's, in a guest.
 
-usage: broker.py SANDTEST [PART-OF-A-NAME]
+usage: broker.py SANDTEST HOG [PART-OF-A-NAME]
 
-As dev: the user's service. As root: the system's, with users dev and dev2, and the folder of SANDTEST for all to read.
+As dev: the user's service. As root: the system's, with users dev and dev2.
 Needs a guest with systemd and cgroup v2 (scripts/lab/run-in-vm). What a user can't show is skipped, counted and named.
 """
-import contextlib, glob, json, os, re, signal, socket, subprocess, sys, tempfile, time
+import contextlib, glob, json, os, pwd, re, shlex, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
-SANDTEST = None
+SANDTEST = HOG = None
+MIB = 1 << 20
 TESTS, SKIPPED = [], []
 SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
 ROOT = os.geteuid() == 0
@@ -151,10 +152,258 @@ def b05_a_broker_that_hangs_is_started_again():
         equal("the new one", Client().hello()["type"], "welcome")
 
 
+def start(*words, folder, user=None):
+    """`sandtest exec words...` of a user, whose events are in FOLDER/events."""
+    command = [SANDTEST, "exec", "--broker", "require", "--json", f"{folder}/events", *words]
+    environment = {**os.environ, "XDG_STATE_HOME": f"{folder}/state"}
+    if user is not None:
+        who = pwd.getpwnam(user)
+        os.chown(folder, who.pw_uid, who.pw_gid)
+        command = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--init-groups", *command]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": who.pw_dir, "USER": user, "XDG_RUNTIME_DIR": f"/run/user/{who.pw_uid}",
+                       "XDG_STATE_HOME": f"{folder}/state"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def events(folder):
+    try: return [json.loads(line) for line in open(f"{folder}/events") if line.endswith("\n")]
+    except OSError: return []
+
+
+def finished(folder): return [e for e in events(folder) if e["event"] == "attempt-finished"]
+
+
+def slice_of(uid):
+    return "/sys/fs/cgroup/sandtest.slice" if uid == 0 else \
+        f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/sandtest.slice"
+
+
+def kills(): return int(re.search(r"^oom_kill (\d+)", open("/proc/vmstat").read(), re.M)[1])
+
+
+def text(path):
+    try: return open(path).read()
+    except OSError: return ""
+
+
+@test
+def b06_the_first_exec_starts_the_broker_and_runs_live_in_the_slice():
+    if ROOT: raise Skip("the user's service: as dev")
+    with installed(), tempfile.TemporaryDirectory() as d:
+        equal("before", show("sandtest.service", "ActiveState"), "inactive")
+        p = start("--", "cat", "/proc/self/cgroup", folder=d)
+        equal("exit", (p.wait(), p.stderr.read()), (0, ""))
+        equal("the broker", show("sandtest.service", "ActiveState"), "active")
+        begun = events(d)[0]
+        equal("isolation and broker", (begun["isolation"], begun["broker"]["scope"]), ("cgroup", "user"))
+        budget = begun["budget"]["memory_max"]
+        limit = lambda: int(text(f"{slice_of(os.getuid())}/memory.max"))
+        equal("the slice's limit", limit(), budget)
+        # systemd writes what it knows.
+        call(*SYSTEMCTL, "daemon-reload")
+        equal("after a reload", limit(), budget)
+
+
+@test
+def b07_a_restart_of_the_broker_loses_nothing():
+    if ROOT: raise Skip("the user's service: as dev")
+    with installed(), tempfile.TemporaryDirectory() as d:
+        mark = f"{4 + SLOW / 15:.1f}"
+        open(f"{d}/jobs", "w").write(f"sleep {mark}\n" * 6)
+        p = start("-j2", "--jobs-from", "jobs", folder=d)
+        eventually("two never ended", lambda: len(finished(d)) >= 2, 60)
+        before = show("sandtest.service", "MainPID")
+        call(*SYSTEMCTL, "restart", "sandtest.service")
+        assert show("sandtest.service", "MainPID") not in (before, "0")
+        equal("exit", p.wait(), 0)
+        outcomes = [(a["attempt"], a["outcome"], a["exit_code"]) for a in finished(d)]
+        equal("attempts", outcomes, [(1, "exited", 0)] * 6)
+        told = [e["what"] for e in events(d) if e["event"] == "broker"]
+        equal("first and last that was told", (told[0], told[-1]), ("lost", "back"))
+        # The new one knows of what it has not granted, and of nothing else afterwards.
+        eventually("a run is left at the broker", lambda: status()["runs"] == 0, 10)
+
+
+def status():
+    asked = Client()
+    asked.say(type="status")
+    return asked.hear()
+
+
+@test
+def b08_a_broker_that_is_killed_in_mid_run_comes_back():
+    with installed(), tempfile.TemporaryDirectory() as d:
+        mark = f"{3 + SLOW / 15:.1f}"
+        open(f"{d}/jobs", "w").write(f"sleep {mark}\n" * 6)
+        p = start("-j2", "--jobs-from", "jobs", folder=d)
+        for done in (1, 3):
+            eventually("none ended", lambda: len(finished(d)) >= done, 60)
+            before = show("sandtest.service", "MainPID")
+            os.kill(int(before), signal.SIGKILL)
+            eventually("it did not come back", lambda: show("sandtest.service", "MainPID") not in (before, "0"), 20)
+        equal("exit", p.wait(), 0)
+        equal("attempts", [(a["attempt"], a["exit_code"]) for a in finished(d)], [(1, 0)] * 6)
+
+
+class Watch(threading.Thread):
+    """Looks at the groups of all runs, over and over."""
+    def __init__(self, uids):
+        super().__init__(daemon=True)
+        self.uids, self.samples, self.stopped = uids, [], threading.Event()
+
+    def run(self):
+        looked, runs = 0, {}
+        while not self.stopped.wait(0.05):
+            now = time.monotonic()
+            if now - looked > 0.5:
+                runs = {uid: glob.glob(f"{slice_of(uid)}/*.scope/sandtest-run-*") for uid in self.uids}
+                looked = now
+            sample = {}
+            for uid, folders in runs.items():
+                memory = sum(int(text(f"{folder}/memory.current") or 0) for folder in folders)
+                jobs = sum("populated 1" in text(f"{group}/cgroup.events") for folder in folders for group in self.jobs(folder))
+                sample[uid] = (memory, jobs)
+            self.samples.append((now, sample))
+
+    @staticmethod
+    def jobs(folder):
+        try: return [entry.path for entry in os.scandir(folder) if re.fullmatch(r"\d+-\d+", entry.name)]
+        except OSError: return []
+
+    def stop(self): self.stopped.set(); self.join()
+
+
+@test
+def b10_three_users_share_the_box():
+    if not ROOT: raise Skip("the system's service: as root")
+    users = {"root": 0, "dev": 1000, "dev2": 1001}
+    with installed(), contextlib.ExitStack() as stack:
+        before, watch, runs = kills(), Watch(users.values()), []
+        # Wake it first: the first one has no start on the others.
+        Client().hello()
+        watch.start()
+        for user, count, jobs in (("dev", 2, 14), ("dev2", 1, 28), ("root", 2, 14)):
+            for _ in range(count):
+                d = stack.enter_context(tempfile.TemporaryDirectory())
+                # 150 MiB each, at 100 MiB a second: each run alone would fill the budget.
+                open(f"{d}/jobs", "w").write(f"{HOG} 150 6 100\n" * jobs)
+                runs.append((user, d, start("-j8", "--no-fail-fast", "--jobs-from", "jobs", folder=d, user=None if user == "root" else user)))
+        ends = {}
+        for user, d, p in runs:
+            try: _, err = p.communicate(timeout=1200)
+            except subprocess.TimeoutExpired: p.kill(); raise AssertionError(f"a run of {user} did not end: {len(finished(d))} done")
+            equal(f"exit of a run of {user}", (p.returncode, err[-400:] if p.returncode else ""), (0, ""))
+            ends.setdefault(user, []).append(time.monotonic())
+        watch.stop()
+        budget = events(runs[0][1])[0]["budget"]["memory_max"]
+        most = max(sum(memory for memory, _ in sample.values()) for _, sample in watch.samples)
+        assert most <= budget, f"{most / MIB:.0f} MiB of {budget / MIB:.0f}"
+        equal("kills of the kernel", kills() - before, 0)
+        # While all of them want more than they have: until the last job of somebody's has started.
+        began = {user: next(at for at, sample in watch.samples if sample[uid][1]) for user, uid in users.items()}
+        first, last = max(began.values()), min(min(at) for at in ends.values()) - 15
+        window = [(at, sample) for at, sample in watch.samples if first <= at <= last]
+        assert window and window[-1][0] - window[0][0] >= 60, f"only {last - first:.0f} s in which all want something"
+        had = {user: sum((b[0] - a[0]) * a[1][uid][1] for a, b in zip(window, window[1:])) for user, uid in users.items()}
+        mean = sum(had.values()) / 3
+        off = max(abs(seconds - mean) / mean for seconds in had.values())
+        idle = {user: longest_without(window, uid) for user, uid in users.items()}
+        evicted = sum(a["outcome"] == "evicted" for _, d, _ in runs for a in finished(d))
+        print(f"      budget {budget / MIB:.0f} MiB, at most {most / MIB:.0f} in {len(watch.samples)} samples; in {window[-1][0] - window[0][0]:.0f} s "
+              + ", ".join(f"{user} {seconds:.0f}" for user, seconds in had.items())
+              + f" job seconds, {100 * off:.0f} % off; longest without a job "
+              + ", ".join(f"{user} {seconds:.1f} s" for user, seconds in idle.items()) + f"; {evicted} evictions", flush=True)
+        assert off <= 0.15, had
+        # A start takes a while here; what is asked is that nobody has to wait for another's end.
+        assert max(idle.values()) <= 5, idle
+
+
+def longest_without(window, uid):
+    longest = since = 0
+    for at, sample in window:
+        since = 0 if sample[uid][1] else since or at
+        longest = max(longest, at - since if since else 0)
+    return longest
+
+
+def rogue(folder):
+    """A run that never says that it has done what it is asked to: in a delegated scope, with a real job that grows."""
+    scope = "/sys/fs/cgroup" + open("/proc/self/cgroup").read().split("::")[1].strip()
+    run = f"{scope}/sandtest-run-rogue-{os.getpid()}"
+    for path in (f"{scope}/supervisor", run): os.mkdir(path)
+    open(f"{scope}/supervisor/cgroup.procs", "w").write("0")
+    for path in (scope, run): open(f"{path}/cgroup.subtree_control", "w").write("+memory +pids")
+    client = Client("/run/sandtest/broker.sock")
+    welcome = client.hello(cgroup=run.removeprefix("/sys/fs/cgroup"))
+    assert welcome["type"] == "welcome", welcome
+    client.say(type="want", job=0, attempt=1, kin="rogue")
+    while client.hear()["type"] != "grant": pass
+    os.mkdir(f"{run}/0-1")
+    # To 440 MiB at once, then slowly: what grows faster than it can be frozen is killed.
+    grow = ("import time; held = []\nfor step in range(1000):\n    held.append(b'x' * ((16 if step < 28 else 2) << 20))\n"
+            "    time.sleep(0 if step < 28 else 0.5)")
+    job = subprocess.Popen(["python3", "-c", grow], preexec_fn=lambda: open(f"{run}/0-1/cgroup.procs", "w").write("0"))
+    client.say(type="born", job=0, attempt=1)
+    open(f"{folder}/group", "w").write(f"{run}/0-1")
+    for line in client.lines:
+        message = json.loads(line)
+        if message["type"] in ("freeze", "evict"):
+            # Or it would grow on, and be killed for that before its time to freeze is over.
+            job.send_signal(signal.SIGSTOP)
+            with open(f"{folder}/orders", "a") as orders: orders.write(json.dumps({**message, "at": time.monotonic()}) + "\n")
+    job.wait()
+
+
+@test
+def b11_who_does_not_freeze_is_frozen_and_then_killed():
+    if not ROOT: raise Skip("the system's service: as root")
+    with installed(), tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o777)
+        # A senior one: the last of all is neither frozen nor killed.
+        senior = start("--", HOG, "400", "1000", folder=d)
+        eventually("the senior job never began", lambda: status()["used"] > 300 * MIB, 60)
+        who = pwd.getpwnam("dev2")
+        shutil.copy(__file__, f"{d}/broker.py")
+        p = subprocess.Popen(["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--init-groups", "systemd-run", "--user", "--scope",
+                              "--quiet", "--collect", "--slice=sandtest.slice", "-p", "Delegate=yes", "-p", "OOMPolicy=continue",
+                              "python3", f"{d}/broker.py", "--rogue", d],
+                             env={"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": f"/run/user/{who.pw_uid}", "HOME": who.pw_dir},
+                             stderr=subprocess.PIPE, text=True)
+        try:
+            def ordered():
+                assert p.poll() is None, p.stderr.read()
+                time.sleep(0.1)
+                return text(f"{d}/orders")
+            eventually("it was never asked to freeze", ordered, 60)
+            order = json.loads(text(f"{d}/orders").splitlines()[0])
+            equal("asked to", (order["type"], order["within_ms"]), ("freeze", 2000))
+            group = text(f"{d}/group")
+            eventually("it was not frozen", lambda: "frozen 1" in text(f"{group}/cgroup.events"), 10)
+            froze = time.monotonic() - order["at"]
+            equal("more orders", len(text(f"{d}/orders").splitlines()), 1)
+            eventually("it was not killed", lambda: "populated 0" in text(f"{group}/cgroup.events"), 10)
+            killed = time.monotonic() - order["at"]
+            print(f"      frozen after {froze:.1f} s, killed after {killed:.1f} s", flush=True)
+            assert 1.5 <= froze and froze + 1.5 <= killed, (froze, killed)
+            log = call("journalctl", "--no-pager", "-u", "sandtest.service")
+            assert "did not freeze" in log, log
+            # What nobody keeps any more is free again.
+            eventually("its memory is kept", lambda: status()["used"] < 600 * MIB, 10)
+        finally:
+            senior.terminate(); senior.wait()
+            p.kill(); p.wait()
+            for path in glob.glob(f"{slice_of(who.pw_uid)}/*.scope/cgroup.kill"): open(path, "w").write("1")
+
+
 def main(args):
-    global SANDTEST
-    if not args or args[0] in ("-h", "--help"): sys.exit(__doc__)
-    SANDTEST = os.path.abspath(args.pop(0))
+    global SANDTEST, HOG
+    if len(args) < 2 or args[0] in ("-h", "--help"): sys.exit(__doc__)
+    if args[0] == "--rogue": return rogue(args[1])
+    SANDTEST, HOG = os.path.abspath(args.pop(0)), os.path.abspath(args.pop(0))
+    if ROOT:
+        # Where all users and the system's service find them.
+        SANDTEST, HOG = (shutil.copy(path, "/usr/local/bin/") for path in (SANDTEST, HOG))
     only = args[0] if args else ""
     print(f"the broker's service as uid {os.geteuid()}", flush=True)
     passed = failed = 0
