@@ -6,10 +6,12 @@
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
 //! - [`socket`]: where a broker is found
 //! - [`server`]: `sandtest serve`
+//! - [`onlooker`]: the end of one who only looks on
 //! - [`metrics`]: what Prometheus reads
 
 pub mod lines;
 pub mod metrics;
+pub mod onlooker;
 pub mod protocol;
 pub mod server;
 pub mod socket;
