@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandtest::model::reading::{JobReading, Reading};
 use sandtest::model::{AttemptId, Bytes, JobId};
-use sandtest::policy::broker::{Broker, ClientId, Effect, Input, Request, Settings, UserId, Who};
+use sandtest::policy::broker::{About, Broker, ClientId, Effect, Input, Request, Settings, UserId, Who};
 use sandtest::policy::governor::{self, Ending};
 
 const CLIENTS: u32 = 200;
@@ -36,6 +36,7 @@ fn request(job: u32) -> Request {
         restartable: true,
         weight: 1,
         groups: Vec::new(),
+        about: About::default(),
     }
 }
 

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::lines::{LONGEST, TooLong};
 pub use crate::model::view::{Scope, Status, WaitsFor};
 pub use messages::{
-    Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
+    Decided, Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
 };
 
 /// What this side speaks.
@@ -84,7 +84,7 @@ const TO_BROKER: [&str; 16] = [
     "hello", "declare", "limits", "want", "withdraw", "born", "frozen", "stopping", "ending", "ended",
     "sample", "status", "pin", "unpin", "kill", "bye",
 ];
-const TO_RUN: [&str; 13] = [
+const TO_RUN: [&str; 15] = [
     "welcome",
     "refused",
     "grant",
@@ -94,6 +94,8 @@ const TO_RUN: [&str; 13] = [
     "kill",
     "waits",
     "share",
+    "state",
+    "decided",
     "not-taken",
     "status",
     "done",

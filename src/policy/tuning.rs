@@ -219,6 +219,9 @@ pub const CLIENT_REQUESTS: usize = 4 * CANDIDATES;
 /// A client is told no more often what it may count on, and why it waits.
 pub const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// And no more often how things stand: it changes with each look at the worst, a hundred times a second.
+pub const STAND_EVERY: Duration = Duration::from_millis(100);
+
 /// So many kins are remembered before those are forgotten that nobody has and that teach nothing any more.
 pub const KINS: usize = 2 * REMEMBERED;
 

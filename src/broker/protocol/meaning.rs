@@ -1,7 +1,10 @@
 //! What is said, as the state machine takes it, and what that decides, as it is said.
 
-use super::messages::{Hello, How, Job, Of, Order, ToBroker, ToRun};
+use std::time::Duration;
+
+use super::messages::{Decided, Hello, How, Job, Of, Order, ToBroker, ToRun};
 use super::{Fault, LONGEST_SHOWN, Status, write};
+use crate::model::governor::Decision;
 use crate::model::text::harmless;
 use crate::model::view::WaitView;
 use crate::model::{AttemptId, Bytes, JobId};
@@ -52,8 +55,18 @@ impl ToRun {
             Effect::Refuse(client, id, Refusal::TooMany { most }) => {
                 (client, ToRun::NotTaken { of: Of::from_id(id), most: most as u64 })
             }
-            Effect::Enforce(..) | Effect::Cap(_) | Effect::Decided(..) => return None,
+            Effect::Stands(client, stand) => (client, ToRun::State(stand)),
+            Effect::Decided(Some(client), decision) => (client, ToRun::Decided(decision.into())),
+            Effect::Enforce(..) | Effect::Cap(_) | Effect::Decided(None, _) => return None,
         })
+    }
+
+    /// What is said about an effect to everybody who has jobs; `None` where it is nothing to say to all.
+    pub fn to_all(effect: &Effect) -> Option<ToRun> {
+        match *effect {
+            Effect::Decided(None, decision) => Some(ToRun::Decided(decision.into())),
+            _ => None,
+        }
     }
 }
 
@@ -66,6 +79,25 @@ fn waits(wait: policy::Wait) -> ToRun {
 /// The largest number is none at all.
 fn limited(bytes: Bytes) -> Option<Bytes> {
     (bytes.0 != u64::MAX).then_some(bytes)
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Decided {
+        let Decision { action, attempt, state, signal, value, line, left, budget, filling, held } = decision;
+        let (job, attempt) = (attempt.map(|id| id.job), attempt.map(|id| id.number));
+        let (left, budget) = (limited(left), limited(budget));
+        Decided { action, job, attempt, state, signal, value, line, left, budget, filling, held }
+    }
+}
+
+impl From<Decided> for Decision {
+    fn from(decided: Decided) -> Decision {
+        let Decided { action, job, attempt, state, signal, value, line, filling, held, .. } = decided;
+        let attempt = job.zip(attempt).map(|(job, number)| AttemptId { job, number });
+        let or_none = |bytes: Option<Bytes>| bytes.unwrap_or(Bytes(u64::MAX));
+        let (left, budget) = (or_none(decided.left), or_none(decided.budget));
+        Decision { action, attempt, state, signal, value, line, left, budget, filling, held }
+    }
 }
 
 impl Status {
@@ -121,6 +153,12 @@ impl Job {
             groups: self.groups.clone(),
             about: About { name: shown(&self.name), limit: self.limit },
         }
+    }
+
+    /// Of one that was declared, what else was said.
+    pub fn declared(&self, client: ClientId) -> Input {
+        let worked = Duration::from_millis(self.worked_ms);
+        Input::Declared { client, id: self.of.id(), worked, frozen: self.frozen }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::governor::Signal;
+use crate::model::governor::{Action, Signal, State};
 use crate::model::view::{Scope, Status, WaitsFor};
 use crate::model::{Bytes, JobId, Verdict};
-use crate::policy::broker::Priority;
+use crate::policy::broker::{Priority, Stand};
 
 /// What a run says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,6 +168,12 @@ pub struct Job {
     /// `memory_max` of its own group, for people.
     #[serde(default)]
     pub limit: Option<Bytes>,
+    /// Of one that runs: milliseconds that it has worked, without the time in which it stood still.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worked_ms: u64,
+    /// Of one that runs: whether it stands still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
 }
 
 /// How an attempt ended.
@@ -209,6 +215,10 @@ pub enum ToRun {
         broker: String,
         /// For whom it decides.
         scope: Scope,
+        /// It can't look at the run's groups: the run is to say `sample` this often, in milliseconds, while anything runs,
+        /// and every 10 ms while memory is near its ceiling. `null`: it looks itself.
+        #[serde(default)]
+        sample_ms: Option<u64>,
     },
     /// The other answer to `hello`; the connection ends.
     Refused {
@@ -249,6 +259,10 @@ pub enum ToRun {
         /// Jobs.
         jobs: u32,
     },
+    /// How things stand; said to those that have jobs, when it has changed.
+    State(Stand),
+    /// What the governor decided about one of its jobs, or about all starts, and why.
+    Decided(Decided),
     /// A request was not taken.
     NotTaken {
         /// Which one.
@@ -280,6 +294,33 @@ pub struct Order {
     pub within_ms: Option<u64>,
 }
 
+/// A decision of the governor, with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// What is done.
+    pub action: Action,
+    /// Of which job; `null`: of all that want to start.
+    pub job: Option<JobId>,
+    /// Which attempt of it.
+    pub attempt: Option<u32>,
+    /// How things stand then.
+    pub state: State,
+    /// What was looked at.
+    pub signal: Signal,
+    /// What it said: bytes, milliseconds, thousandths or events a second, as the signal has it.
+    pub value: u64,
+    /// The line that it was held against.
+    pub line: u64,
+    /// What is left of the budget then; `null` where nothing limits it.
+    pub left: Option<Bytes>,
+    /// The budget then; `null` where nothing limits it.
+    pub budget: Option<Bytes>,
+    /// How fast all jobs together grow, bytes a second.
+    pub filling: Bytes,
+    /// How many jobs of all runs are held: waiting although there is a place for them, or frozen.
+    pub held: u32,
+}
+
 /// Why a run is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -300,6 +341,11 @@ fn one() -> f64 {
 
 fn one_job() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn yes() -> bool {

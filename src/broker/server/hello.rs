@@ -15,6 +15,7 @@ use crate::kernel::peer::Peer;
 use crate::kernel::readiness;
 use crate::model::JobId;
 use crate::policy::broker::{ClientId, Input, UserId};
+use crate::policy::tuning::SAMPLE_SLOWEST;
 
 impl Hub {
     pub(super) fn hello(&mut self, id: ClientId, mut hello: Hello, peer: Peer, wire: Rc<Wire>) {
@@ -61,8 +62,11 @@ impl Hub {
         self.clients.insert(id, client);
         self.take(Input::Hello { client: id, who, instead_of: old });
         let (broker, scope) = (self.config.name.clone(), self.config.scope);
+        let looks =
+            self.clients.get(&id).and_then(|client| client.place.as_ref()).is_some_and(Place::is_seen);
+        let sample_ms = (!looks).then_some(SAMPLE_SLOWEST.as_millis() as u64);
         self.adopt(id, uid, &lease);
-        self.tell(id, &ToRun::Welcome { version: VERSION, lease, broker, scope });
+        self.tell(id, &ToRun::Welcome { version: VERSION, lease, broker, scope, sample_ms });
     }
 
     /// Runs inside of its jobs may have come before it: a new broker learns of all in any order.

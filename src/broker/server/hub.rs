@@ -22,7 +22,6 @@ use super::onlookers::Shown;
 use crate::broker::metrics::{Metrics, MetricsError};
 use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
-use crate::model::governor::Decision;
 use crate::model::{AttemptId, Bytes, text};
 use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings};
 use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED};
@@ -54,8 +53,6 @@ pub struct Hub {
     looked: Option<(Duration, Duration)>,
     /// What is nobody's and off the budget.
     nobodys: Bytes,
-    /// What the governor decided last.
-    decided: Option<Decision>,
     /// Whether something has come that may let somebody start.
     stirred: bool,
     /// To whom something is said that is not sent yet.
@@ -98,7 +95,6 @@ impl Hub {
             stepped: Duration::ZERO,
             looked: None,
             nobodys: Bytes(0),
-            decided: None,
             stirred: false,
             told: BTreeSet::new(),
             config,
@@ -208,6 +204,9 @@ impl Hub {
     /// Just these run, it says.
     fn declare(&mut self, id: ClientId, running: &[Job]) {
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
+        for job in running {
+            self.take(job.declared(id));
+        }
         let Some(client) = self.clients.get_mut(&id) else { return };
         let run = client.process();
         let noted = std::mem::replace(&mut client.noted, !running.is_empty());
@@ -357,7 +356,7 @@ impl Hub {
                         self.complain(&error.to_string());
                     }
                 }
-                Effect::Decided(_, decision) => self.decided = Some(decision),
+                Effect::Decided(None, _) => self.pass_on_to_all(&effect),
                 Effect::Freeze(id, _) | Effect::Evict(id, _) | Effect::Kill(id, _) => {
                     self.pass_on(&effect, self.patience_with(id));
                 }
@@ -370,6 +369,14 @@ impl Hub {
     fn pass_on(&mut self, effect: &Effect, patience: Option<Duration>) {
         let within = patience.map(|patience| patience.as_millis() as u64);
         if let Some((id, message)) = ToRun::of(effect, within) {
+            self.tell(id, &message);
+        }
+    }
+
+    /// Tells all that have jobs.
+    fn pass_on_to_all(&mut self, effect: &Effect) {
+        let Some(message) = ToRun::to_all(effect) else { return };
+        for id in self.broker.busy().collect::<Vec<_>>() {
             self.tell(id, &message);
         }
     }

@@ -111,6 +111,11 @@ impl Place {
         self.has_right
     }
 
+    /// Whether what it holds can be looked at.
+    pub fn is_seen(&self) -> bool {
+        self.memory.is_some()
+    }
+
     /// Does to an attempt, or to all of the run, what the client did not do. A group that is gone needs nothing.
     ///
     /// # Errors

@@ -258,7 +258,8 @@ impl App {
         let left = room.saturating_sub(lines.len()) / 2;
         let of_users = if low { Vec::new() } else { users::lines(view, width, (left / 3).max(2)) };
         let used = if of_users.is_empty() { 0 } else { of_users.len() + 1 };
-        let of_runs = if low { Vec::new() } else { runs::lines(view, width, left.saturating_sub(used).max(3)) };
+        let of_runs =
+            if low { Vec::new() } else { runs::lines(view, width, left.saturating_sub(used).max(3)) };
         for part in [of_users, of_runs] {
             if !part.is_empty() {
                 lines.push(Line::default());
@@ -315,7 +316,9 @@ impl App {
 
 fn help(width: usize) -> Vec<Row> {
     let table = |lines: &[(&str, &str)]| {
-        let line = |(key, meaning): &(&str, &str)| Line::of(Paint::Plain, cut(&format!("  {key:<12} {meaning}"), width));
+        let line = |(key, meaning): &(&str, &str)| {
+            Line::of(Paint::Plain, cut(&format!("  {key:<12} {meaning}"), width))
+        };
         lines.iter().map(line).collect::<Vec<Line>>()
     };
     let mut lines = vec![Line::of(Paint::Bold, "keys")];

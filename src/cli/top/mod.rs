@@ -65,7 +65,9 @@ pub fn run(args: &TopArgs) -> u8 {
 fn try_run(args: &TopArgs) -> Result<u8, String> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() || dumb {
-        return Err("top needs a terminal; `sandtest status` prints the same once, with --json for programs".into());
+        return Err(
+            "top needs a terminal; `sandtest status` prints the same once, with --json for programs".into()
+        );
     }
     let interval = match args.interval {
         Timeout::After(time) if time >= SHORTEST => time,
@@ -117,7 +119,9 @@ async fn show(mut app: App, mut asker: Asker, interval: Duration) -> io::Result<
                 asker.refresh();
             }
             Some(Wish::Refresh) => asker.refresh(),
-            Some(Wish::Pin(of)) => asker.ask(ToBroker::Pin, of, format!("{} stands still; f: go on", app.name(of))),
+            Some(Wish::Pin(of)) => {
+                asker.ask(ToBroker::Pin, of, format!("{} stands still; f: go on", app.name(of)))
+            }
             Some(Wish::Unpin(of)) => asker.ask(ToBroker::Unpin, of, format!("{} goes on", app.name(of))),
             Some(Wish::Kill(of)) => asker.ask(ToBroker::Kill, of, format!("{} is killed", app.name(of))),
             None => {}

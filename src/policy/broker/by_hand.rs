@@ -11,9 +11,9 @@
 
 use std::time::Duration;
 
+use super::Broker;
 use super::client::Phase;
 use super::messages::{ClientId, Effect, Force, UserId};
-use super::Broker;
 use crate::model::AttemptId;
 use crate::model::view::JobState;
 
@@ -85,9 +85,7 @@ impl Broker {
             _ => {}
         }
         let changed = match hand {
-            Hand::Pin if riding => {
-                std::mem::replace(&mut known.rides, JobState::Pinned) != JobState::Pinned
-            }
+            Hand::Pin if riding => std::mem::replace(&mut known.rides, JobState::Pinned) != JobState::Pinned,
             Hand::Unpin if riding => {
                 std::mem::replace(&mut known.rides, JobState::Running) == JobState::Pinned
             }

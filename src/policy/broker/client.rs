@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::messages::{About, Priority, Request, Share, Wait, Who, Why};
+use super::messages::{About, Priority, Request, Share, Stand, Wait, Who, Why};
 use super::shares::Account;
 use crate::model::view::JobState;
 use crate::model::{AttemptId, JobId};
@@ -59,6 +59,7 @@ pub(super) struct Client {
     /// What it was told last, and when.
     pub told_wait: Option<(Duration, Wait)>,
     pub told_share: Option<(Duration, Share)>,
+    pub told_stand: (Duration, Stand),
 }
 
 #[derive(Debug)]
@@ -145,6 +146,7 @@ impl Client {
             overdue: BTreeSet::new(),
             told_wait: None,
             told_share: None,
+            told_stand: (Duration::ZERO, Stand::default()),
         }
     }
 
@@ -162,6 +164,11 @@ impl Client {
     /// Whether anything may be granted to it.
     pub fn is_served(&self) -> bool {
         self.lost_since.is_none() && self.overdue.is_empty() && !self.queue.is_empty()
+    }
+
+    /// Whether a job of it will want to run again and does not yet: it may wait until the machine is calm.
+    pub fn settles(&self) -> bool {
+        self.lost_since.is_none() && self.jobs.len() > self.queue.len() + self.permits as usize
     }
 
     pub fn lack(&self, request: &InLine) -> Option<Lack> {

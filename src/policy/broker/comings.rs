@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::client::{Client, Known, Phase};
-use super::messages::{ClientId, Effect, Refusal, Request, Terms, UserId, Who};
+use super::messages::{ClientId, Effect, Refusal, Request, Stand, Terms, UserId, Who};
 use super::shares::Account;
 use super::{Broker, User};
 use crate::model::view::JobState;
@@ -12,13 +12,7 @@ use crate::model::{AttemptId, JobId};
 use crate::policy::governor::{Ending, Governor, JobFacts};
 
 impl Broker {
-    pub(super) fn hello(
-        &mut self,
-        now: Duration,
-        client: ClientId,
-        who: Who,
-        instead_of: Option<ClientId>,
-    ) {
+    pub(super) fn hello(&mut self, now: Duration, client: ClientId, who: Who, instead_of: Option<ClientId>) {
         if self.clients.contains_key(&client) {
             return;
         }
@@ -38,6 +32,8 @@ impl Broker {
             nested.filter(|(parent, _)| *parent == old).for_each(|(parent, _)| *parent = client);
             known.lost_since = None;
             (known.told_wait, known.told_share) = (None, None);
+            known.told_stand = (now, Stand::default());
+            self.shares_told = None;
             known.limit(who.parallel, who.groups.clone());
             known.account.set_weight(who.weight);
             (known.who.priority, known.who.inside) = (who.priority, who.inside);
@@ -52,6 +48,8 @@ impl Broker {
         user.clients += 1;
         let account = Account::new(who.weight, of_runs);
         self.clients.insert(client, Client::new(now, who, account));
+        // It knows what it may count on before anything of it starts.
+        self.shares_told = None;
     }
 
     pub(super) fn agree(&mut self, user: UserId, terms: Terms) {
@@ -92,15 +90,17 @@ impl Broker {
         effects: &mut Vec<Effect>,
     ) {
         let Some(known) = self.clients.get(&client) else { return };
+        let most = self.settings.requests;
         match known.jobs.get(&request.id.job).map(|known| known.phase) {
             // It has what it asks for, or stands in line for it.
             Some(Phase::Waiting(_) | Phase::Running | Phase::Riding) => return,
-            Some(Phase::Resting) | None => {}
-        }
-        let most = self.settings.requests;
-        // Those that rest are kept for the client, too.
-        if known.jobs.len() as u64 - u64::from(known.permits) >= most as u64 {
-            return effects.push(Effect::Refuse(client, request.id, Refusal::TooMany { most }));
+            // It is counted already.
+            Some(Phase::Resting) => {}
+            // Those that rest are kept for the client, too.
+            None if known.jobs.len() as u64 - u64::from(known.permits) >= most as u64 => {
+                return effects.push(Effect::Refuse(client, request.id, Refusal::TooMany { most }));
+            }
+            None => {}
         }
         self.meet(client, request);
         self.arrivals += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::governor::Decision;
+use crate::model::governor::{Decision, State};
 use crate::model::reading::{JobReading, Reading};
 use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::governor::{self, Ending, Hold};
@@ -143,6 +143,17 @@ pub enum Input {
     Inside(ClientId, (ClientId, JobId)),
     /// Of this client just these run, whatever was granted: it says so when it comes to a broker that does not know it.
     Declare(ClientId, Vec<Request>),
+    /// More of one that it declared.
+    Declared {
+        /// Whose.
+        client: ClientId,
+        /// Which.
+        id: AttemptId,
+        /// How long it has worked, without the time in which it stood still.
+        worked: Duration,
+        /// Whether it stands still: somebody wanted that before.
+        frozen: bool,
+    },
     /// A client's `--jobs` and the sizes of its groups, from now on.
     Limits(ClientId, u32, Vec<u32>),
     /// An attempt wants to run.
@@ -214,6 +225,8 @@ pub enum Effect {
     Waits(ClientId, Wait),
     /// Tell the client what it may count on.
     Share(ClientId, Share),
+    /// Tell the client how things stand.
+    Stands(ClientId, Stand),
     /// Tell the client that its request was not taken.
     Refuse(ClientId, AttemptId, Refusal),
     /// What the governor decided, and about whose attempt.
@@ -261,6 +274,25 @@ pub struct Share {
     pub memory: Bytes,
     /// Jobs, at least 1.
     pub jobs: u32,
+}
+
+/// How things stand, as far as it matters to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stand {
+    /// Green to red.
+    pub state: State,
+    /// Whether nobody is kept waiting (PSI) for longer than the line allows: retries wait for that.
+    pub calm: bool,
+    /// Whether memory is near its ceiling, so that it is looked at often.
+    pub near: bool,
+    /// Whether jobs of others run: what is evicted then was not alone.
+    pub company: bool,
+}
+
+impl Default for Stand {
+    fn default() -> Stand {
+        Stand { state: State::Green, calm: true, near: false, company: false }
+    }
 }
 
 /// Why a request was not taken.

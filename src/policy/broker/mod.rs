@@ -52,12 +52,12 @@ use crate::model::governor::{Action, Governed, State};
 use crate::model::reading::{JobReading, Reading};
 use crate::model::view::JobState;
 use crate::model::{AttemptId, Bytes, JobId};
+pub use by_hand::{Hand, NotDone};
 use client::Client;
 use kins::Kins;
-pub use by_hand::{Hand, NotDone};
 pub use messages::{
-    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Terms, UserId, Wait, Who,
-    Why,
+    About, ClientId, Effect, Force, Input, Priority, Refusal, Request, Settings, Share, Stand, Terms, UserId,
+    Wait, Who, Why,
 };
 use orders::Orders;
 use shares::Account;
@@ -169,6 +169,9 @@ impl Broker {
                 }
             }
             Input::Declare(client, running) => self.declare(now, client, &running),
+            Input::Declared { client, id, worked, frozen } => {
+                self.about(client, id, |governor, id| governor.resume(now, id, worked, frozen));
+            }
             Input::Limits(client, parallel, groups) => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.limit(parallel, groups);
@@ -214,6 +217,7 @@ impl Broker {
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
         self.tell_waiting(now, &mut effects);
+        self.tell_standing(now, &mut effects);
         for mut decision in self.governor.decisions(now) {
             let whose = decision.attempt.and_then(|id| self.owner(id.job));
             decision.attempt = whose.zip(decision.attempt).map(|((_, job), id)| AttemptId { job, ..id });
@@ -237,6 +241,7 @@ impl Broker {
         if !self.looked {
             return Some(self.stepped);
         }
+        let settling = settling || self.clients.values().any(Client::settles);
         self.governor.next_look(settling)
     }
 
@@ -258,6 +263,11 @@ impl Broker {
     /// Whether a request waits that is not held back by its own client alone.
     pub fn somebody_waits(&self) -> bool {
         self.clients.values().any(Client::is_served)
+    }
+
+    /// Clients that have jobs, running or waiting.
+    pub fn busy(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.iter().filter(|(_, of)| !of.jobs.is_empty()).map(|(client, _)| *client)
     }
 
     /// The attempts that run and count for themselves, each with its client.

@@ -1,12 +1,13 @@
-//! What clients are told, once a second at most: their place and why they wait; what they may count on.
+//! What clients are told: once a second at most their place and why they wait, and what they may count on; ten times a
+//! second how things stand, and at once whether others' jobs run beside theirs.
 
 use std::time::Duration;
 
 use super::Broker;
-use super::messages::{ClientId, Effect, Share, UserId, Wait, Why};
+use super::messages::{ClientId, Effect, Share, Stand, UserId, Wait, Why};
 use super::shares::{Claim, divide};
 use crate::model::Bytes;
-use crate::policy::tuning::TELL_EVERY;
+use crate::policy::tuning::{STAND_EVERY, TELL_EVERY};
 
 impl Broker {
     /// Tells those of which nothing runs why that is so. Only who has waited for a while: most do not wait that long.
@@ -48,6 +49,26 @@ impl Broker {
             None => Why::Turn,
         };
         Wait { ahead: u32::try_from(ahead).unwrap_or(u32::MAX), why }
+    }
+
+    /// Tells those that have jobs how things stand, if that has changed.
+    pub(super) fn tell_standing(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let running = self.clients.values().filter(|of| of.permits > 0).count();
+        let (state, calm, near) = (self.governor.state(), self.governor.is_calm(), self.governor.is_near());
+        for (client, of) in &mut self.clients {
+            if of.jobs.is_empty() || of.lost_since.is_some() {
+                continue;
+            }
+            let company = running > usize::from(of.permits > 0);
+            let stand = Stand { state, calm, near, company };
+            let (at, told) = of.told_stand;
+            // A state may change with each look; whether somebody is evicted alone must be known when it is.
+            let is_due = told.company != company || now.saturating_sub(at) >= STAND_EVERY;
+            if told != stand && is_due {
+                of.told_stand = (now, stand);
+                effects.push(Effect::Stands(*client, stand));
+            }
+        }
     }
 
     /// Tells everybody what it may count on, if that has changed by more than a sixteenth.

@@ -64,11 +64,8 @@ impl Broker {
 
     /// The one who asks first, then who has most; those beyond what is shown as one.
     fn view_users(&self, now: Duration, user: UserId) -> Vec<UserView> {
-        let mut users: Vec<UserView> = self
-            .users(now)
-            .into_iter()
-            .map(|(id, has)| UserView { own: id == user, ..has })
-            .collect();
+        let mut users: Vec<UserView> =
+            self.users(now).into_iter().map(|(id, has)| UserView { own: id == user, ..has }).collect();
         users.sort_by_key(|has| std::cmp::Reverse((has.own, has.reserved, has.running, has.waiting)));
         let rest = users.split_off(users.len().min(USERS_SHOWN));
         users.extend(rest.into_iter().reduce(|sum, has| UserView {
@@ -142,7 +139,10 @@ impl Broker {
             peak: seen.map_or(Bytes(0), |seen| seen.peak),
             expected: seen.map_or(Bytes(0), |_| self.governor.reserved_for(known.number)),
             limit: known.about.limit,
-            cpus: seen.filter(|_| runs).and_then(|seen| seen.cpus).map(|cpus| (cpus.max(0.0) * 1000.0) as u64),
+            cpus: seen
+                .filter(|_| runs)
+                .and_then(|seen| seen.cpus)
+                .map(|cpus| (cpus.max(0.0) * 1000.0) as u64),
             evicted: seen.map_or(0, |seen| seen.evicted),
             place: None,
             waits: None,

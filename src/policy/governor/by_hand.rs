@@ -76,8 +76,7 @@ mod tests {
                 max_pressure: 1000,
             };
             let mut governor = Governor::new(settings, &[]);
-            let facts =
-                JobFacts { group: 0, memory: Some(Bytes::mib(200)), restartable: true, weight: 1 };
+            let facts = JobFacts { group: 0, memory: Some(Bytes::mib(200)), restartable: true, weight: 1 };
             let jobs = [governor.add(&facts), governor.add(&facts), governor.add(&facts)];
             let mut scene = Scene { governor, jobs };
             scene.look(0, [0, 0]);

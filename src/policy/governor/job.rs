@@ -207,11 +207,14 @@ impl Growth {
             return;
         }
         let (seconds, memory) = (since.as_secs_f64(), seen.memory.0 as f64);
+        // What one has that worked before it was ever seen did not come in a moment.
+        let met = self.looks == 0 && self.age > 0.0;
         if active {
             self.age += seconds;
             self.sense_cpu(seen.cpu);
         }
-        self.slope = ((memory - self.memory) / seconds).max(self.slope * SLOPE_FADES).max(0.0);
+        let grown = if met { 0.0 } else { memory - self.memory };
+        self.slope = (grown / seconds).max(self.slope * SLOPE_FADES).max(0.0);
         if memory > self.grew_to * GROWN + GROWN_LEAST {
             (self.grew_at, self.grew_to) = (self.age, memory);
         }

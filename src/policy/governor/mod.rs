@@ -202,6 +202,18 @@ impl Governor {
         self.jobs[id.job.0 as usize].born = true;
     }
 
+    /// An attempt has run for long when this law hears of it: it has worked for so long, and stands still if another law
+    /// has frozen it.
+    pub fn resume(&mut self, now: Duration, id: AttemptId, worked: Duration, frozen: bool) {
+        let job = &mut self.jobs[id.job.0 as usize];
+        if job.is_active() {
+            job.now.age = job.now.age.max(worked.as_secs_f64());
+            if frozen {
+                job.phase = Phase::Frozen { since: now };
+            }
+        }
+    }
+
     /// An attempt has been told to end, and has its grace: it goes on, and is neither frozen nor evicted any more.
     pub fn stopping(&mut self, now: Duration, id: AttemptId) {
         let job = &mut self.jobs[id.job.0 as usize];

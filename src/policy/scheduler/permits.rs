@@ -186,7 +186,11 @@ impl Heard {
             Effect::Cap(bytes) => Heard::Cap(bytes),
             Effect::Decided(_, decision) => Heard::Decided(decision),
             // Of others, and of a daemon.
-            Effect::Enforce(..) | Effect::Waits(..) | Effect::Share(..) | Effect::Refuse(..) => return None,
+            Effect::Enforce(..)
+            | Effect::Waits(..)
+            | Effect::Share(..)
+            | Effect::Stands(..)
+            | Effect::Refuse(..) => return None,
         })
     }
 }

@@ -38,10 +38,10 @@ pub fn short(view: &View, width: usize) -> Vec<Line> {
     let word = view.state.as_str().to_uppercase();
     let mut lines = memory(&word, view, width);
     if view.state != State::Green {
-        lines.push(Line::of(Paint::Plain, " ".repeat(INDENT)).then(
-            Paint::Plain,
-            cut(&sentence(view), width.saturating_sub(INDENT)),
-        ));
+        lines.push(
+            Line::of(Paint::Plain, " ".repeat(INDENT))
+                .then(Paint::Plain, cut(&sentence(view), width.saturating_sub(INDENT))),
+        );
     }
     lines
 }
@@ -87,7 +87,8 @@ fn memory(label: &str, view: &View, width: usize) -> Vec<Line> {
         false => String::new(),
     };
     let Some(budget) = view.budget else {
-        return labelled(label, label_paint, &format!("{} used, without a limit{expected}", view.used), width);
+        let text = format!("{} used, without a limit{expected}", view.used);
+        return labelled(label, label_paint, &text, width);
     };
     let text = format!("{} of {budget}{expected}", view.used);
     let frame = INDENT + "[]".len();

@@ -41,7 +41,13 @@ pub fn page(status: &Status, width: usize) -> Vec<Line> {
     part(runs::lines(&status.view, width, usize::MAX));
     let jobs = jobs::table(&status.view, Order::Run, width);
     if !jobs.rows.is_empty() {
-        part([jobs.title].into_iter().chain(jobs.rows.into_iter().map(|(_, line)| line)).chain(jobs.rest).collect());
+        part(
+            [jobs.title]
+                .into_iter()
+                .chain(jobs.rows.into_iter().map(|(_, line)| line))
+                .chain(jobs.rest)
+                .collect(),
+        );
     }
     page
 }

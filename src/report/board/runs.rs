@@ -40,7 +40,8 @@ pub fn lines(view: &View, width: usize, most: usize) -> Vec<Line> {
         return Vec::new();
     }
     let columns = Columns::of(width);
-    let title = columns.cells(["RUN", "RUNNING", "WAITING", "MEMORY", "TIME", "WAITS FOR"].map(str::to_owned));
+    let title =
+        columns.cells(["RUN", "RUNNING", "WAITING", "MEMORY", "TIME", "WAITS FOR"].map(str::to_owned));
     let shown = if runs.len() + 1 > most { most.saturating_sub(2) } else { runs.len() };
     let mut lines = vec![Line::of(Paint::Bold, cut(&format!("{title}NAME"), width))];
     lines.extend(runs.iter().take(shown).map(|run| line(run, &columns, width)));

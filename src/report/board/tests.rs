@@ -92,7 +92,8 @@ fn a_busy_broker_where_there_is_room() {
 fn a_broker_that_has_nothing_to_do() {
     let mut status = fixture();
     let view = &mut status.view;
-    (view.state, view.reason, view.held, view.own, view.filling) = (State::Green, None, 0, Vec::new(), Bytes(0));
+    (view.state, view.reason, view.held, view.own, view.filling) =
+        (State::Green, None, 0, Vec::new(), Bytes(0));
     (view.budget, view.left, view.used, view.reserved) = (None, None, Bytes(0), Bytes(0));
     (view.runs, view.running, view.frozen, view.waiting) = (0, 0, 0, 0);
     (view.users, view.pressure) = (Vec::new(), Pressure::default());

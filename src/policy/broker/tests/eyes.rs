@@ -28,10 +28,16 @@ fn own_jobs_are_shown_in_full_and_of_others_only_how_many_and_how_large() {
     world.pass(ms(1500));
     let view = world.broker.view(world.now, UserId(1));
     let large = job(&view, "large");
-    assert_eq!((large.state, large.memory, large.peak), (JobState::Running, Bytes::mib(500), Bytes::mib(500)));
+    assert_eq!(
+        (large.state, large.memory, large.peak),
+        (JobState::Running, Bytes::mib(500), Bytes::mib(500))
+    );
     assert_eq!((large.limit, large.for_ms, large.worked_ms), (Some(Bytes::mib(1000)), 1500, Some(1500)));
     let second = job(&view, "second");
-    assert_eq!((second.state, second.place, second.waits), (JobState::Waiting, Some(0), Some(WaitsFor::Held)));
+    assert_eq!(
+        (second.state, second.place, second.waits),
+        (JobState::Waiting, Some(0), Some(WaitsFor::Held))
+    );
     assert_eq!((second.worked_ms, second.memory, second.expected), (None, Bytes(0), Bytes::mib(500)));
     let [run] = &view.own[..] else { panic!("one run") };
     assert_eq!((run.name.as_str(), run.running, run.waiting, run.ahead), ("suite", 2, 1, Some(0)));
@@ -163,7 +169,7 @@ fn who_does_not_kill_what_its_user_wants_killed_has_it_done_for_it() {
     broker.step(ms(11), Input::Frozen(run, one));
     assert_eq!(by_hand(&mut broker, 20, Hand::Kill), Ok(vec![Effect::Kill(run, one)]));
     assert_eq!(by_hand(&mut broker, 1900, Hand::Kill), Err(NotDone::Ending), "that puts nothing off");
-    assert_eq!(broker.step(ms(2019), Input::Tick), []);
+    assert_eq!(orders(broker.step(ms(2019), Input::Tick)), []);
     let late = broker.step(ms(2020), Input::Tick);
     assert!(late.contains(&Effect::Enforce(run, Some(one), Force::Kill)), "{late:?}");
 }
@@ -186,7 +192,10 @@ fn one_that_rides_in_another_jobs_room_is_shown_and_can_be_pinned() {
     let (nested, one) = (client(2), attempt(0, 1));
     let by_hand = |broker: &mut Broker, hand| broker.by_hand(ms(10), UserId(1), nested, one, hand);
     let state = |broker: &Broker| broker.view(ms(10), UserId(1)).own[1].jobs[0].state;
-    assert_eq!((state(&broker), by_hand(&mut broker, Hand::Pin)), (JobState::Starting, Err(NotDone::NotBorn)));
+    assert_eq!(
+        (state(&broker), by_hand(&mut broker, Hand::Pin)),
+        (JobState::Starting, Err(NotDone::NotBorn))
+    );
     broker.step(ms(5), Input::Born(nested, one));
     assert_eq!(by_hand(&mut broker, Hand::Pin), Ok(vec![Effect::Freeze(nested, one)]));
     assert_eq!((state(&broker), by_hand(&mut broker, Hand::Pin)), (JobState::Pinned, Ok(vec![])));

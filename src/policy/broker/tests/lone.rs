@@ -115,7 +115,7 @@ fn sort(effects: Vec<Effect>) -> Decided {
             Effect::Evict(_, id) => acts.push(Act::Evict(id)),
             Effect::Cap(bytes) => acts.push(Act::Cap(bytes)),
             Effect::Decided(_, decision) => decisions.push(decision),
-            Effect::Waits(..) | Effect::Share(..) => {}
+            Effect::Waits(..) | Effect::Share(..) | Effect::Stands(..) => {}
             Effect::Enforce(..) | Effect::Refuse(..) | Effect::Kill(..) => panic!("{effect:?}"),
         }
     }

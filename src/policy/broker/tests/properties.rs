@@ -118,7 +118,8 @@ fn check_view(world: &World) {
         let own = view.users.iter().find(|user| user.own).copied().unwrap_or_default();
         assert_eq!(own.runs as usize, view.own.len());
         for run in &view.own {
-            let is = |state: &[JobState]| run.jobs.iter().filter(|job| state.contains(&job.state)).count() as u64;
+            let is =
+                |state: &[JobState]| run.jobs.iter().filter(|job| state.contains(&job.state)).count() as u64;
             assert_eq!(run.running + run.waiting, run.jobs.len() as u64 + run.unlisted);
             assert_eq!(is(&[JobState::Waiting]), run.waiting);
             assert_eq!(is(&[JobState::Frozen, JobState::Pinned]), run.frozen);
