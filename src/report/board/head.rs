@@ -67,12 +67,13 @@ fn labelled(label: &str, paint: Paint, text: &str, width: usize) -> Vec<Line> {
 }
 
 fn sentence(view: &View) -> String {
-    match (view.budget, view.state) {
-        (None, State::Green) => "nothing is held".to_owned(),
-        (Some(budget), State::Green) => {
-            format!("nothing is held: {} left of {budget}", view.left.unwrap_or(budget))
-        }
-        _ => governor::sentence(&view.decision(), None),
+    // A worse state is shown for a second longer than it lasts.
+    if view.held > 0 {
+        return governor::sentence(&view.decision(), None);
+    }
+    match (view.budget, view.left) {
+        (Some(budget), Some(left)) => format!("nothing is held: {left} left of {budget}"),
+        _ => "nothing is held".to_owned(),
     }
 }
 
