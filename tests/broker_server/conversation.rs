@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, Client};
+use crate::scene::{Broker, grow};
 
 /// The lines of *A conversation*: who says it, and what.
 fn of_the_page() -> Vec<(String, Value)> {
@@ -25,7 +25,7 @@ fn the_conversation_of_the_page() {
     for (who, line) in of_the_page() {
         match line["type"].as_str().unwrap() {
             // What makes the broker say these happens beside the page: memory runs out, and comes back.
-            "freeze" => grow(&mut run, &mut senior),
+            "freeze" => grow(&mut run, &mut senior, Duration::from_millis(1500)),
             "thaw" => senior.end(0),
             _ => {}
         }
@@ -40,18 +40,6 @@ fn the_conversation_of_the_page() {
         assert!(line.as_object().unwrap().keys().all(|key| heard.get(key).is_some()), "{heard}");
     }
     assert!(run.is_closed());
-}
-
-/// Both work for a while, and then their jobs grow until the run hears of it.
-fn grow(run: &mut Client, senior: &mut Client) {
-    for mib in [20; 100].into_iter().chain((20..256).step_by(2)) {
-        senior.sample(mib);
-        run.sample(mib);
-        if run.hears_within(Duration::from_millis(15)) {
-            return;
-        }
-    }
-    panic!("it was let grow");
 }
 
 #[test]

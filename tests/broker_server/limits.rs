@@ -91,11 +91,14 @@ fn so_many_of_one_user_are_connected_and_no_more() {
     assert!(refused["message"].as_str().unwrap().contains("64"), "{refused}");
     assert!(one_more.is_closed());
     runs.pop();
-    wait_until("a seat comes free", || {
-        let mut run = broker.connect();
-        let hello = json!({ "type": "hello", "version": 1, "run": "r", "parallel": 1 });
-        run.stream.write_all(format!("{hello}\n").as_bytes()).is_ok() && run.hear()["type"] == "welcome"
-    });
+    wait_until("a seat comes free", || is_welcome(&mut broker.connect()));
+}
+
+fn is_welcome(run: &mut Client) -> bool {
+    let hello = json!({ "type": "hello", "version": 1, "run": "r", "parallel": 1 });
+    // It may have been sent away already.
+    let _ = run.stream.write_all(format!("{hello}\n").as_bytes());
+    run.hear()["type"] == "welcome"
 }
 
 #[test]
@@ -110,11 +113,7 @@ fn so_many_of_all_are_connected_and_no_more() {
     assert_eq!(refused["why"], "full", "{refused}");
     assert!(refused["message"].as_str().unwrap().contains("512"), "{refused}");
     drop(runs);
-    wait_until("seats come free", || {
-        let mut run = Client::over(connect_as(1009, &broker.socket));
-        run.say(json!({ "type": "hello", "version": 1, "run": "r", "parallel": 1 }));
-        run.hear()["type"] == "welcome"
-    });
+    wait_until("seats come free", || is_welcome(&mut Client::over(connect_as(1009, &broker.socket))));
 }
 
 #[test]
@@ -147,10 +146,10 @@ fn what_is_not_read_is_kept_up_to_256_kib() {
         said += 1;
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
-    assert!(said > 1500, "{said}");
+    assert!(said > 300, "{said}");
     let mut heard = 0;
     while let Ok(Some(message)) = slow.try_hear() {
-        assert!(["status", "share"].contains(&message["type"].as_str().unwrap()));
+        assert!(message["type"] == "status" || message["type"] == "share", "{message}");
         heard += 1;
     }
     assert!(heard > 100, "what was sent is read: {heard}");

@@ -6,6 +6,7 @@
 mod conversation;
 mod leases;
 mod limits;
+mod places;
 mod processes;
 mod scene;
 mod socket;

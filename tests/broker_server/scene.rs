@@ -236,14 +236,14 @@ impl Client {
         }
     }
 
-    /// Whether a message other than `share` and `waits` comes within so long. It is the next that is heard.
+    /// Whether a message that asks for something comes within so long. It is the next that is heard.
     pub fn hears_within(&mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         let mut heard = None;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.stream.set_read_timeout(Some(left)).unwrap();
             match self.try_hear() {
-                Ok(Some(message)) if message["type"] == "share" || message["type"] == "waits" => {}
+                Ok(Some(message)) if is_by_the_way(&message) || message["type"] == "waits" => {}
                 Ok(message) => {
                     heard = message;
                     break;
@@ -266,17 +266,17 @@ impl Client {
         }
     }
 
-    /// The next message but `share`, which comes when it likes.
+    /// The next message but those that come when they like.
     pub fn hear_next(&mut self) -> Value {
         loop {
             let message = self.hear();
-            if message["type"] != "share" {
+            if !is_by_the_way(&message) {
                 return message;
             }
         }
     }
 
-    /// Whether nothing but `share` and `waits` comes for so long.
+    /// Whether none that asks for something comes for so long.
     pub fn hears_nothing_for(&mut self, time: Duration) -> bool {
         !self.hears_within(time)
     }
@@ -295,6 +295,25 @@ impl Client {
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
         }
     }
+}
+
+/// Both work for so long, and then say that their jobs grow until the run hears of it. Of 256 MiB.
+pub fn grow(run: &mut Client, senior: &mut Client, work: Duration) {
+    let begun = Instant::now();
+    let flat = std::iter::from_fn(|| (begun.elapsed() < work).then_some(20));
+    for mib in flat.chain((20..256).step_by(2)) {
+        senior.sample(mib);
+        run.sample(mib);
+        if run.hears_within(Duration::from_millis(15)) {
+            return;
+        }
+    }
+    panic!("it was let grow");
+}
+
+/// How things stand, and why: said whenever that changes.
+fn is_by_the_way(message: &Value) -> bool {
+    ["share", "state", "decided"].contains(&message["type"].as_str().unwrap())
 }
 
 /// Waits until it comes true.
