@@ -11,6 +11,7 @@ mod scene;
 mod terminal;
 
 mod by_hand;
+mod scrape;
 mod status;
 mod suite;
 mod top;

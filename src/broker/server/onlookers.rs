@@ -95,6 +95,9 @@ impl Hub {
         let (now, run) = (self.now(), ClientId(of.run));
         match self.broker.by_hand(now, UserId(uid), run, of.of.id(), hand) {
             Ok(effects) => {
+                if !effects.is_empty() {
+                    self.metrics.did_by_hand(hand);
+                }
                 self.stir(effects);
                 self.shown.forget();
                 wire.say(&ToRun::Done(of));

@@ -24,7 +24,7 @@ impl Broker {
             state: standing.state,
             reason: hold.map(Hold::told),
             budget,
-            used: self.governor.used(),
+            used: standing.used,
             reserved: standing.reserved,
             left: budget.and(limited(standing.left)),
             filling: self.governor.filling(),
