@@ -369,8 +369,9 @@ mod tests {
         metrics.granted(Duration::from_millis(3));
         metrics.set_up(Duration::from_micros(300));
         metrics.granted_to(UserId(1000), Duration::from_millis(3));
-        [Action::Hold, Action::Freeze, Action::Evict, Action::Release]
-            .map(|action| metrics.decided(&decision(action)));
+        for action in [Action::Hold, Action::Freeze, Action::Evict, Action::Release] {
+            metrics.decided(&decision(action));
+        }
         metrics.did_by_hand(Hand::Kill);
         metrics.users(&BTreeMap::from([user(1000, 7, 4096), user(1001, 5, 3072)]));
         let waited = |ms| Stall { memory_some: Duration::from_millis(ms), ..Stall::default() };

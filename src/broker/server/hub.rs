@@ -176,15 +176,16 @@ impl Hub {
             ToBroker::Limits { parallel, groups } => {
                 ToBroker::Limits { parallel: parallel.min(MOST_PERMITS), groups }
             }
-            ToBroker::Ended { of, how, peak, again, verdict, setup_us } => {
+            ToBroker::Ended { of, how, peak, again, outcome, verdict, setup_us } => {
                 client.samples.remove(&of.id());
+                outcome.into_iter().for_each(|outcome| self.metrics.attempt_ended(outcome));
                 verdict.into_iter().for_each(|verdict| self.metrics.job_done(verdict));
                 setup_us.into_iter().for_each(|us| self.metrics.set_up(Duration::from_micros(us)));
                 // What has come free counts where the ceiling is near.
                 if self.broker.wants_a_look() && self.may_look(now) {
                     self.look(now);
                 }
-                ToBroker::Ended { of, how, peak, again, verdict, setup_us }
+                ToBroker::Ended { of, how, peak, again, outcome, verdict, setup_us }
             }
             other => other,
         };
