@@ -52,10 +52,10 @@ pub(super) fn lines(said: Said, jobs: &[JobWords]) -> Vec<u8> {
         Said::Born(id) => say(&ToBroker::Born(of(id))),
         Said::Stopping(id) => say(&ToBroker::Stopping(of(id))),
         Said::Ending(id) => say(&ToBroker::Ending(of(id))),
-        Said::Ended { id, ending, again, verdict, setup } => {
+        Said::Ended { id, ending, again, verdict, outcome, setup } => {
             let (how, peak) = how(ending);
             let setup_us = setup.map(micros);
-            say(&ToBroker::Ended { of: of(id), how, peak, again, verdict, setup_us });
+            say(&ToBroker::Ended { of: of(id), how, peak, again, verdict, outcome, setup_us });
         }
         Said::Sensed(reading) => {
             let jobs: Vec<Sampled> = reading.jobs.iter().map(sampled).collect();

@@ -124,7 +124,7 @@ impl Remote {
                     held.thaw(now);
                 }
             }
-            Said::Ended { id, ending, again, verdict, setup } => {
+            Said::Ended { id, ending, again, outcome, verdict, setup } => {
                 if self.held(id).is_some() {
                     self.running.remove(&id.job);
                 }
@@ -132,7 +132,7 @@ impl Remote {
                     self.ranks.remove(&id.job);
                 }
                 let again = again && self.wanted.rest(id.job);
-                return Some(Said::Ended { id, ending, again, verdict, setup });
+                return Some(Said::Ended { id, ending, again, outcome, verdict, setup });
             }
             Said::Sensed(_) => self.sampled = Some(now),
             Said::Gap(gap) => self.forgive(gap),
