@@ -157,7 +157,9 @@ impl Fake {
     pub fn answers(self, text: &'static str) -> PathBuf {
         let socket = self.socket.clone();
         std::thread::spawn(move || {
-            for stream in self.listener.incoming() {
+            // With its folder, which goes with the test.
+            let fake = self;
+            for stream in fake.listener.incoming() {
                 let mut stream = stream.unwrap();
                 if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
                     let _ = stream.write_all(text.as_bytes());

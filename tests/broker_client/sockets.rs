@@ -89,6 +89,7 @@ fn a_socket_of_somebody_else_is_told_as_that() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(run.path("."), open).unwrap();
     let mut command = run.command(Some(&broker.socket));
+    command.env("HOME", run.path(".")).env("XDG_CONFIG_HOME", run.path("config"));
     let output = command.uid(1001).gid(1001).args(["--", "true"]).output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{err}");
