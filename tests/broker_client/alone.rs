@@ -34,7 +34,7 @@ fn until_news(run: &Run, what: &str) -> Value {
 #[test]
 fn a_broker_that_is_killed_costs_no_job_and_the_run_goes_on_with_its_share() {
     let broker = Broker::with_budget(512, &["--jobs", "2"]);
-    let run = Run::start(Some(&broker.socket), &["-j", "4"], &held(6));
+    let run = Run::start(Some(&broker.socket), &["-j", "2"], &held(6));
     wait_until("two run", || began(&run) == 2);
     broker.signal(Signal::SIGKILL);
     let lost = until_news(&run, "lost");
