@@ -46,9 +46,11 @@ fn two_runs_share_one_budget() {
 fn a_run_inside_of_a_job_rides_in_its_room() {
     let broker = Broker::with_budget(256, &["--jobs", "8"]);
     let outer = Run::new();
-    let inner =
-        format!("{} exec --broker require -- sh -c 'echo $SANDTEST_LEASE'", env!("CARGO_BIN_EXE_sandtest"));
-    fs::write(outer.path("jobs"), format!("memory:200M sh -c '{}'", inner.replace('\'', "'\\''"))).unwrap();
+    // Neither fits beside the other.
+    fs::write(outer.path("inner"), "memory:200M true").unwrap();
+    let inner = "exec --broker require --jobs-from inner";
+    let job = format!("memory:200M {} {inner}", env!("CARGO_BIN_EXE_sandtest"));
+    fs::write(outer.path("jobs"), job).unwrap();
     let output =
         outer.command(Some(&broker.socket)).args(["--jobs-from", "jobs", "--timeout", "20s"]).output();
     let output = output.unwrap();
