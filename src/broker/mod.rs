@@ -5,9 +5,11 @@
 //! - [`lines`]: bytes -> lines, of which none is longer than may be
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
 //! - [`socket`]: where a broker is found
+//! - [`autostart`]: one that is started when it is needed
 //! - [`server`]: `sandtest serve`
 //! - [`metrics`]: what Prometheus reads
 
+pub mod autostart;
 pub mod lines;
 pub mod metrics;
 pub mod protocol;
