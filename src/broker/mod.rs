@@ -7,11 +7,13 @@
 //! - [`socket`]: where a broker is found
 //! - [`autostart`]: one that is started when it is needed
 //! - [`server`]: `sandtest serve`
+//! - [`onlooker`]: the end of one who only looks on
 //! - [`metrics`]: what Prometheus reads
 
 pub mod autostart;
 pub mod lines;
 pub mod metrics;
+pub mod onlooker;
 pub mod protocol;
 pub mod server;
 pub mod socket;

@@ -84,6 +84,8 @@ pub enum Cause {
     Idle,
     /// The time of the whole run was up.
     RunTimeout,
+    /// Nothing of the run could be started in the time that it was to wait for that.
+    NoPermit,
 }
 
 /// A process seen alive when it should not be.

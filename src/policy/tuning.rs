@@ -222,6 +222,15 @@ pub const TELL_EVERY: Duration = Duration::from_secs(1);
 /// And no more often how things stand: it changes with each look at the worst, a hundred times a second.
 pub const STAND_EVERY: Duration = Duration::from_millis(100);
 
+/// A run whose broker is gone starts nothing for so long, and then decides by itself: a restart takes a tenth.
+pub const BY_ITSELF_AFTER: Duration = Duration::from_secs(1);
+
+/// A run whose request was not taken asks again after so long, if nothing happens before.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A run that is to say what its jobs hold does so this often near the ceiling: as often as the law looks there.
+pub const SAID_NEAR: Duration = Duration::from_millis(10);
+
 /// So many kins are remembered before those are forgotten that nobody has and that teach nothing any more.
 pub const KINS: usize = 2 * REMEMBERED;
 

@@ -279,6 +279,7 @@ impl Drive {
                 }
                 // One that was not taken is seen as such at the next look, and written again.
                 Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
+                Effect::Tell(_) | Effect::Alone(_) => {}
                 Effect::Decided(decision) => {
                     let job = decision.attempt.map(|id| self.name(id.job));
                     report(&Event::Governor { at: now, decision, job });

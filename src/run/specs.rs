@@ -17,6 +17,8 @@ pub fn settings(plan: &Plan) -> Settings {
         settle_timeout: plan.profile.settle_timeout,
         groups: plan.profile.groups.values().copied().collect(),
         seed: plan.id.0.bytes().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(byte)),
+        served: None,
+        wait: None,
         governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
     }
 }

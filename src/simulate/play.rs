@@ -205,6 +205,8 @@ impl<'a> Game<'a> {
                 }
             }
             Effect::Finish => self.finished = true,
+            // Of one that asks another; here each run has a broker of its own.
+            Effect::Tell(_) | Effect::Alone(_) => {}
             Effect::Prepare(_)
             | Effect::Unsettled(..)
             | Effect::Slow(..)

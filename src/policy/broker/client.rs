@@ -166,6 +166,11 @@ impl Client {
         self.lost_since.is_none() && self.overdue.is_empty() && !self.queue.is_empty()
     }
 
+    /// Whether it would take more than it has. One that has just come will.
+    pub fn wants_more(&self) -> bool {
+        !self.queue.is_empty() || self.jobs.is_empty()
+    }
+
     /// Whether a job of it will want to run again and does not yet: it may wait until the machine is calm.
     pub fn settles(&self) -> bool {
         self.lost_since.is_none() && self.jobs.len() > self.queue.len() + self.permits as usize

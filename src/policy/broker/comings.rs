@@ -59,7 +59,7 @@ impl Broker {
         user.account.set_weight(terms.weight);
     }
 
-    /// Makes what is known of a client agree with what it says that runs.
+    /// Makes what is known of a client agree with what it says that runs. What has run before is forgotten.
     pub(super) fn declare(&mut self, now: Duration, client: ClientId, running: &[Request]) {
         let Some(known) = self.clients.get(&client) else { return };
         let told: BTreeSet<AttemptId> = running.iter().map(|request| request.id).collect();
@@ -80,6 +80,11 @@ impl Broker {
             self.launch(now, client, request.id.job, false);
             self.about(client, request.id, Governor::born);
         }
+        // What it still wants it says again; of what it does not, nobody would ever hear.
+        let Some(known) = self.clients.get(&client) else { return };
+        let rests = known.jobs.iter().filter(|(_, known)| known.phase == Phase::Resting);
+        let rests: Vec<JobId> = rests.map(|(job, _)| *job).collect();
+        rests.into_iter().for_each(|job| self.forget(now, client, job));
     }
 
     pub(super) fn want(

@@ -107,7 +107,7 @@ impl Broker {
                 self.clients.iter().filter(|(_, of)| of.who.user == *user).collect();
             let claim = |of: &super::client::Client, held: f64| Claim {
                 weight: of.account.weight(),
-                demand: if of.queue.is_empty() { held } else { f64::INFINITY },
+                demand: if of.wants_more() { f64::INFINITY } else { held },
             };
             let of_memory: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, of.memory)).collect();
             let of_jobs: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, f64::from(of.load))).collect();
@@ -127,8 +127,7 @@ impl Broker {
         users: &[UserId],
         of: impl Fn(&super::User) -> (f64, Option<f64>),
     ) -> Vec<f64> {
-        let waits =
-            |user: &UserId| self.clients.values().any(|of| of.who.user == *user && !of.queue.is_empty());
+        let waits = |user: &UserId| self.clients.values().any(|of| of.who.user == *user && of.wants_more());
         let claim = |id: &UserId| {
             let user = self.users.get(id)?;
             let (held, most) = of(user);

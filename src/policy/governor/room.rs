@@ -152,6 +152,8 @@ impl Room {
     /// What to write to the run's `memory.max`, where that has changed.
     pub fn cap(&self) -> Option<Bytes> {
         let fixed = self.settings.budget.map_or(f64::INFINITY, |bytes| bytes.0 as f64);
+        // One that was lowered below what is held is come down to as that goes: the kernel would kill at once.
+        let fixed = if self.usage > fixed { self.usage + MIB } else { fixed };
         let cap = fixed.min(self.whole().max(self.usage + MIB).max(self.charged - self.taken_back()));
         if !cap.is_finite() {
             return None;

@@ -31,6 +31,9 @@ pub(super) struct Running {
     pub had_company: bool,
     /// Since when it has been frozen.
     pub frozen_at: Option<Duration>,
+    /// When it was to start, and how long it took from then to its exec.
+    pub launched: Duration,
+    pub setup: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,7 +48,13 @@ impl Scheduler {
         let next =
             if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
         let again = self.closed.is_none() && !matches!(next, Next::Done(_));
-        self.tell(Said::Ended { id: end.id, ending: ending(&judgement, end), again });
+        let verdict = match next {
+            Next::Done(verdict) => Some(verdict),
+            Next::Again | Next::Retry(_) => None,
+        };
+        let (id, ending, setup) = (end.id, ending(&judgement, end), running.setup);
+        let outcome = Some(judgement.outcome);
+        self.tell(Said::Ended { id, ending, again, outcome, verdict, setup });
         self.count(now, running.waiting, &judgement, next);
         match self.settings.max_fail.reached(self.tally.failed) {
             // Only once: what is ended by it fails, too.

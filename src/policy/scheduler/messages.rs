@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Activity;
-use super::permits::Heard;
+use super::permits::{Heard, Said, Served};
 use crate::model::event::SpawnError;
 use crate::model::governor::Decision;
 use crate::model::reading::Reading;
 use crate::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
 use crate::model::{Attempt, AttemptId, Bytes, Evidence, Exit, MaxFail, Verdict};
+use crate::policy::broker::Share;
 use crate::policy::governor::{self, JobFacts};
 use crate::policy::verdict::Judgement;
 
@@ -31,6 +32,12 @@ pub struct Settings {
     pub seed: u64,
     /// `None`: `--governor off`.
     pub governor: Option<governor::Settings>,
+    /// The broker for many runs that is asked; `None`: the run has one of its own.
+    #[serde(default)]
+    pub served: Option<Served>,
+    /// How long the first start may take to come.
+    #[serde(default)]
+    pub wait: Option<Duration>,
 }
 
 impl Settings {
@@ -44,6 +51,8 @@ impl Settings {
             groups: Vec::new(),
             seed: 0,
             governor: None,
+            served: None,
+            wait: None,
         }
     }
 }
@@ -165,6 +174,10 @@ pub enum Effect {
     Thaw(AttemptId),
     /// Set `memory.max` of the whole run.
     Cap(Bytes),
+    /// Say this to the broker for many runs.
+    Tell(Said),
+    /// Tell the reports: that one is gone, and the run goes on by itself with this.
+    Alone(Share),
     /// Tell the reports what the governor decided.
     Decided(Decision),
     /// Tell the reports: this is what the attempt came to.

@@ -46,8 +46,8 @@ pub use attempt::Activity;
 use attempt::{Clocks, Phase, Running};
 use claims::Claims;
 pub use messages::{Effect, End, Input, JobSpec, Next, Settings, Tally};
-pub use permits::Heard;
-use permits::{Lone, Permits, Said};
+pub use permits::{Heard, Ran, Said, Served};
+use permits::{Lone, Permits, Remote};
 use queue::Waiting;
 use stops::RunClock;
 
@@ -82,19 +82,16 @@ impl Scheduler {
     pub fn new(settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
         let claims = Claims::new(settings.parallel, &settings.groups);
         let (parallel, groups) = claims.limits();
-        let lone =
-            settings.governor.map(|law| Box::new(Lone::new(law, parallel, groups)) as Box<dyn Permits>);
-        Scheduler::with(lone, settings, jobs)
-    }
-
-    /// A run that asks these permits.
-    fn with(permits: Option<Box<dyn Permits>>, settings: Settings, jobs: Vec<JobSpec>) -> Scheduler {
+        let permits = settings.governor.map(|law| match settings.served {
+            Some(served) => Box::new(Remote::new(served, law, parallel, groups)) as Box<dyn Permits>,
+            None => Box::new(Lone::new(law, parallel, groups)),
+        });
         Scheduler {
             queue: (0..jobs.len() as u32).map(|job| Waiting::first(JobId(job))).collect(),
             permits,
             running: Vec::new(),
             prepared: BTreeSet::new(),
-            claims: Claims::new(settings.parallel, &settings.groups),
+            claims,
             asked: false,
             run_clock: RunClock::of(settings.run_timeout),
             closed: None,
@@ -120,7 +117,8 @@ impl Scheduler {
         let of_retries =
             settling.filter(|_| self.closed.is_none()).filter_map(|settling| settling.next(self.stepped));
         let of_permits = self.permits.as_ref().and_then(|permits| permits.next_deadline());
-        of_running.chain(of_retries).chain(self.run_clock.next()).chain(of_permits).min()
+        let of_run = [self.run_clock.next(), self.patience()].into_iter().flatten();
+        of_running.chain(of_retries).chain(of_run).chain(of_permits).min()
     }
 
     /// When to call `step` with [`Input::Sense`], if the governor wants to look at all.
@@ -172,10 +170,12 @@ impl Scheduler {
             Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
             Input::KillAll => self.kill_all(&mut effects),
             Input::Sense(reading) => self.sense(now, reading, &mut effects),
-            Input::Heard(heard) => self.hear(now, heard, &mut effects),
+            Input::Heard(heard) => self.arrive(now, heard, &mut effects),
         }
         self.expire(now, &mut effects);
         self.start(now, &mut effects);
+        let said = self.permits.as_mut().map(|permits| permits.say()).unwrap_or_default();
+        effects.extend(said.into_iter().map(Effect::Tell));
         // After the starts: what begins now need not wait for the report of what has ended.
         effects.extend(judged);
         if self.running.is_empty() && !self.can_go_on() && !self.finished {
@@ -202,10 +202,16 @@ impl Scheduler {
         self.tell(Said::Born(id));
         let spec = &self.jobs[id.job.0 as usize];
         let Some(running) = self.running.iter_mut().find(|running| running.waiting.id == id) else { return };
+        running.setup = Some(now.saturating_sub(running.launched));
         match running.phase {
             Phase::Starting { .. } => {
                 running.phase = Phase::Running { deadline: spec.timeout.map(|timeout| now + timeout) };
                 running.clocks = Clocks::start(now, spec);
+                if let Some(frozen_at) = &mut running.frozen_at {
+                    // The order came before there was anything to freeze.
+                    *frozen_at = now;
+                    effects.push(Effect::Freeze(id));
+                }
             }
             // The order to stop came while it was being born, so its signal met nobody.
             Phase::Stopping { why, signal, .. } => {

@@ -23,6 +23,20 @@ impl Scheduler {
     /// Whoever decides is told what the sensors say, and what it orders is done before any clock is looked at.
     pub(super) fn sense(&mut self, now: Duration, reading: Box<Reading>, effects: &mut Vec<Effect>) {
         self.tell(Said::Sensed(reading));
+        self.obey(now, effects);
+    }
+
+    /// Somebody else has decided something.
+    pub(super) fn arrive(&mut self, now: Duration, heard: Heard, effects: &mut Vec<Effect>) {
+        let Some(permits) = &mut self.permits else { return };
+        permits.arrive(now, heard);
+        if permits.has_company() {
+            self.running.iter_mut().for_each(|running| running.had_company = true);
+        }
+        self.obey(now, effects);
+    }
+
+    fn obey(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let heard = self.permits.as_mut().map(|permits| permits.hear()).unwrap_or_default();
         heard.into_iter().for_each(|heard| self.hear(now, heard, effects));
     }
@@ -47,6 +61,9 @@ impl Scheduler {
             Heard::Kill(id) => self.kill_at_large(id, Ended::ByHand, effects),
             Heard::Cap(bytes) => effects.push(Effect::Cap(bytes)),
             Heard::Decided(decision) => effects.push(Effect::Decided(decision)),
+            Heard::Alone(share) => effects.push(Effect::Alone(share)),
+            // Between those two who keep the permits.
+            Heard::Stands(_) | Heard::Share(_) | Heard::NotTaken(_) | Heard::Lost | Heard::Joined { .. } => {}
         }
     }
 

@@ -71,7 +71,8 @@ impl Scheduler {
             self.asked = false;
         }
         let again = at.is_some() && self.closed.is_none();
-        self.tell(Said::Ended { id, ending: Ending::Otherwise, again });
+        let ending = Ending::Otherwise;
+        self.tell(Said::Ended { id, ending, again, outcome: None, verdict: None, setup: None });
     }
 
     fn start_in_order(&mut self, now: Duration, effects: &mut Vec<Effect>) {
@@ -113,7 +114,8 @@ impl Scheduler {
             Some(_) if !calm => effects.push(Effect::Unsettled(next.id, Unsettled::Pressure)),
             _ => {}
         }
-        let had_company = !self.running.is_empty();
+        let others = self.permits.as_ref().is_some_and(|permits| permits.has_company());
+        let had_company = others || !self.running.is_empty();
         // Of more than one each has had company already.
         if let [only] = self.running.as_mut_slice() {
             only.had_company = true;
@@ -129,6 +131,8 @@ impl Scheduler {
             clocks: Clocks::default(),
             had_company,
             frozen_at: None,
+            launched: now,
+            setup: None,
         });
     }
 

@@ -162,7 +162,15 @@ impl Scheduler {
         }
     }
 
+    /// When it has been waited for the first start for long enough.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.settings.wait.filter(|_| self.first_starts == 0 && self.closed.is_none())
+    }
+
     fn expire_run(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        if self.patience().is_some_and(|end| end <= now) {
+            self.close(Cause::NoPermit);
+        }
         if let RunClock::Glance(at, end) = self.run_clock
             && at <= now
         {
