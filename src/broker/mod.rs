@@ -5,10 +5,12 @@
 //! - [`lines`]: bytes -> lines, of which none is longer than may be
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
 //! - [`socket`]: where a broker is found
+//! - [`client`]: a run's side
 //! - [`server`]: `sandtest serve`
 //! - [`onlooker`]: the end of one who only looks on
 //! - [`metrics`]: what Prometheus reads
 
+pub mod client;
 pub mod lines;
 pub mod metrics;
 pub mod onlooker;

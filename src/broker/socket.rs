@@ -13,6 +13,9 @@ use super::protocol::Scope;
 /// Names the socket of the broker to talk to.
 pub const VARIABLE: &str = "SANDTEST_BROKER";
 
+/// In the environment of a job: the lease of its run, and the job's number, for a run inside of it.
+pub const LEASE: &str = "SANDTEST_LEASE";
+
 /// The slice of a user's manager below which all of that user's runs are.
 pub const SLICE: &str = "sandtest.slice";
 

@@ -3,6 +3,7 @@
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
+//! - [`beside`]: whether a run asks a broker
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided
@@ -11,6 +12,7 @@
 //! - [`exit_code`]: what the codes mean
 //! - [`settings`]: the profile that is in force, command line included
 
+pub mod beside;
 pub mod doctor;
 pub mod exec;
 pub mod exit_code;
