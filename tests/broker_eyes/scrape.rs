@@ -81,7 +81,8 @@ fn users_are_told_apart_where_all_are_served() {
     let theirs = Client::over(connect_as(1001, &broker.socket));
     let theirs = Suite::over(theirs, "secret-run", 1, &[("secret-job", 30), ("other", 30)]);
     let own = Suite::start(&broker, "mine", 1, &[("my-job", 10)]);
-    (theirs.wait_for("grant", 1), own.wait_for("grant", 1));
+    theirs.wait_for("grant", 1);
+    own.wait_for("grant", 1);
     let page = get(&address);
     assert_eq!(value(&page, "sandtest_user_jobs_running{user=\"1001\"}"), 1.0);
     assert_eq!(value(&page, "sandtest_user_jobs_waiting{user=\"1001\"}"), 1.0);

@@ -317,7 +317,7 @@ fn what_its_user_kills_has_failed_and_is_not_tried_again() {
     assert!(far.step(run::Input::Heard(Heard::Kill(id))).contains(&run::Effect::Kill(id)));
     let effects = far.end(id, Exit::Signal(9), false);
     let judged = effects.iter().find_map(|effect| match effect {
-        run::Effect::Judged(_, judgement, next) => Some((judgement.cause.clone(), *next)),
+        run::Effect::Judged(_, judgement, next) => Some((judgement.cause, *next)),
         _ => None,
     });
     assert_eq!(judged, Some((Cause::ByHand, Next::Done(Verdict::Fail))));
