@@ -52,6 +52,28 @@ fn a_broker_at_its_usual_place_is_found() {
 }
 
 #[test]
+fn one_is_started_where_none_is_and_serves_the_next_run_too() {
+    let run = Run::new();
+    let socket = run.path("b.sock");
+    let env = |options: &[&str]| {
+        let output = run.command(Some(&socket)).args(options).args(["--", "env"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(env(&["--broker", "start"]).contains("SANDTEST_LEASE="));
+    assert!(env(&["--broker", "require"]).contains("SANDTEST_LEASE="));
+    let pid = listener(&socket);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+    crate::scene::wait_until("it is gone", || !socket.exists());
+}
+
+/// Who listens there.
+fn listener(socket: &Path) -> i32 {
+    let stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials).unwrap().pid()
+}
+
+#[test]
 fn what_is_no_broker_is_told_in_words_and_the_run_goes_by_itself() {
     let run = Run::new();
     told(&run.path("missing"), &["there is no broker at ", "missing"]);
@@ -132,7 +154,7 @@ fn bad_options_are_told_with_what_they_take() {
         ("--weight", "0", "number above 0"),
         ("--weight", "x", "number above 0"),
         ("--wait", "soon", "soon"),
-        ("--broker", "maybe", "auto, require, never"),
+        ("--broker", "maybe", "auto, start, require, never"),
         ("--priority", "high", "interactive, batch"),
     ] {
         let ran = Run::one(None, &[option, value], &["true"]).end();
