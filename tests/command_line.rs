@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
+#[path = "common/terminal.rs"]
+#[allow(dead_code, reason = "others use the rest of it")]
+mod terminal;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use terminal::Terminal;
 
 /// `sandtest exec` in a folder of its own, with a state directory of its own.
 struct Scene {
@@ -606,73 +610,10 @@ fn a_stopped_sandtest_stops_its_jobs_and_their_clocks() {
     assert!(attempt["wall_ms"].as_f64().unwrap() < 2000.0, "{attempt}");
 }
 
-/// Types into a real terminal and reads its screen.
-struct Terminal {
-    socket: String,
-}
-
-impl Terminal {
-    /// `None`, said aloud, without tmux.
-    fn open(folder: &Path) -> Option<Terminal> {
-        let terminal =
-            Terminal { socket: format!("sandtest-{}-{:?}", std::process::id(), std::thread::current().id()) };
-        let folder = folder.to_str().unwrap();
-        let opened = terminal.tmux(&[
-            "new-session",
-            "-d",
-            "-x",
-            "80",
-            "-y",
-            "24",
-            "-c",
-            folder,
-            "bash --norc --noprofile",
-        ]);
-        if opened.is_none() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: tmux is not there, so terminals are not tested");
-            return None;
-        }
-        terminal.type_line(&format!("export XDG_STATE_HOME={folder}/state PATH={}:$PATH", binary_folder()));
-        Some(terminal)
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> Option<String> {
-        let output = Command::new("tmux")
-            .args(["-L", &self.socket, "-f", "/dev/null"])
-            .args(arguments)
-            .output()
-            .ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn type_line(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]).unwrap();
-        self.press("Enter");
-    }
-
-    fn press(&self, key: &str) {
-        self.tmux(&["send-keys", key]).unwrap();
-    }
-
-    fn wait_for(&self, text: &str) {
-        wait_until(text, || self.tmux(&["capture-pane", "-p"]).is_some_and(|screen| screen.contains(text)));
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
-}
-
-fn binary_folder() -> String {
-    Path::new(env!("CARGO_BIN_EXE_sandtest")).parent().unwrap().display().to_string()
-}
-
 #[test]
 fn at_a_terminal_the_job_reads_it_and_ctrl_z_and_ctrl_c_do_what_they_do() {
     let scene = Scene::new();
-    let Some(terminal) = Terminal::open(scene.folder.path()) else { return };
+    let Some(terminal) = Terminal::open(scene.folder.path(), 80, 24) else { return };
     terminal.type_line("sandtest exec -- bash -c 'read -p ask: x; echo got=$x; sleep 100'");
     terminal.wait_for("ask:");
     terminal.type_line("hello");

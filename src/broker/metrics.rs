@@ -1,22 +1,29 @@
 //! What Prometheus reads. Names by its rules: base units, `_total` for what only rises, one prefix.
 //!
 //! Counters are told what happened, gauges are set from the broker's [`Standing`] when somebody reads. Labels have few
-//! values: verdicts, states, resources, and at most [`MOST_USERS`] users.
+//! values: verdicts, states, resources, and at most [`MOST_USERS`] users. docs/metrics.md has a line for each.
+//!
+//! - [`users`]: what single users have
+//! - [`register`]: each kind of metric, made and registered
 
+mod register;
+mod users;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, Registry, TextEncoder,
 };
 
-use crate::model::governor::State;
+use crate::model::governor::{Action, Decision, State};
 use crate::model::reading::{Stall, Stalls};
+use crate::model::view::UserView;
 use crate::model::{Bytes, Outcome, Verdict};
-use crate::policy::broker::{Standing, UserId};
-
-/// Users that are told apart; what others have is summed up as `other`.
-pub const MOST_USERS: usize = 50;
+use crate::policy::broker::{Hand, Standing, UserId};
+use register::{counters, gauge, gauges, histogram, int_counter, int_counters};
+pub use users::MOST_USERS;
+use users::Users;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -38,6 +45,8 @@ const OUTCOMES: [(Outcome, &str); 7] = [
     (Outcome::Evicted, "evicted"),
     (Outcome::SpawnFailed, "spawn-failed"),
 ];
+
+const HANDS: [(Hand, &str); 3] = [(Hand::Pin, "pin"), (Hand::Unpin, "unpin"), (Hand::Kill, "kill")];
 
 const STATES: [State; 4] = [State::Green, State::Yellow, State::Orange, State::Red];
 
@@ -62,20 +71,24 @@ pub struct Metrics {
     running: Gauge,
     waiting: Gauge,
     frozen: Gauge,
+    held: Gauge,
     clients: Gauge,
+    permits: Gauge,
     granted: IntCounter,
+    holds: IntCounter,
     evictions: IntCounter,
     freezes: IntCounter,
     enforced: IntCounter,
+    by_hand: IntCounterVec,
     state: GaugeVec,
     budget: Gauge,
+    used: Gauge,
     reserved: Gauge,
     headroom: Gauge,
     stalled: CounterVec,
     admission: Histogram,
     setup: Histogram,
-    user_running: GaugeVec,
-    user_reserved: GaugeVec,
+    users: Users,
     /// What was read last of each counter that the kernel counts.
     stalls: Stalls,
 }
@@ -88,6 +101,8 @@ impl Metrics {
     pub fn new() -> Result<Metrics, MetricsError> {
         let registry = Registry::new();
         let r = &registry;
+        let build = gauges(r, "sandtest_build_info", "1 for the version of the program.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let metrics = Metrics {
             jobs: int_counters(r, "sandtest_jobs_total", "Jobs that are done, by verdict.", &["verdict"])?,
             attempts: int_counters(
@@ -99,18 +114,35 @@ impl Metrics {
             running: gauge(r, "sandtest_jobs_running", "Jobs that run now, frozen ones too.")?,
             waiting: gauge(r, "sandtest_jobs_waiting", "Jobs that wait for a permit now.")?,
             frozen: gauge(r, "sandtest_jobs_frozen", "Jobs that stand still now.")?,
-            clients: gauge(r, "sandtest_runs", "Runs that are connected now.")?,
+            held: gauge(
+                r,
+                "sandtest_jobs_held",
+                "Jobs that wait although there is a place for them, or that the governor froze.",
+            )?,
+            clients: gauge(r, "sandtest_runs", "Runs that are there now, lost ones too.")?,
+            permits: gauge(
+                r,
+                "sandtest_permits",
+                "Permits that are held now, those for jobs that ride in another's room too.",
+            )?,
             granted: int_counter(r, "sandtest_permits_granted_total", "Permits that were granted.")?,
+            holds: int_counter(r, "sandtest_holds_total", "Times that the governor held starts.")?,
             evictions: int_counter(
                 r,
                 "sandtest_evictions_total",
                 "Attempts that were evicted to make room.",
             )?,
-            freezes: int_counter(r, "sandtest_freezes_total", "Times that an attempt was frozen.")?,
+            freezes: int_counter(r, "sandtest_freezes_total", "Times that the governor froze an attempt.")?,
             enforced: int_counter(
                 r,
                 "sandtest_enforcements_total",
                 "Times that the broker did what a run had not done in time.",
+            )?,
+            by_hand: int_counters(
+                r,
+                "sandtest_orders_by_hand_total",
+                "Times that users had a job of their own frozen, thawed or killed.",
+                &["order"],
             )?,
             state: gauges(
                 r,
@@ -123,6 +155,7 @@ impl Metrics {
                 "sandtest_budget_bytes",
                 "What all jobs together may use now; infinite without a limit.",
             )?,
+            used: gauge(r, "sandtest_used_bytes", "What all jobs hold now, without page cache.")?,
             reserved: gauge(r, "sandtest_reserved_bytes", "What all jobs that run are expected to come to.")?,
             headroom: gauge(
                 r,
@@ -142,19 +175,14 @@ impl Metrics {
                 &WAITS,
             )?,
             setup: histogram(r, "sandtest_setup_seconds", "Time from a permit to the exec.", &SETUPS)?,
-            user_running: gauges(r, "sandtest_user_jobs_running", "Jobs of a user that run now.", &["user"])?,
-            user_reserved: gauges(
-                r,
-                "sandtest_user_reserved_bytes",
-                "What a user's jobs that run are expected to come to.",
-                &["user"],
-            )?,
+            users: Users::new(r)?,
             stalls: Stalls::default(),
             registry,
         };
         // All that can be counted is there from the beginning: a counter that appears at 1 shows no increase.
         VERDICTS.iter().for_each(|(_, name)| drop(metrics.jobs.with_label_values(&[name])));
         OUTCOMES.iter().for_each(|(_, name)| drop(metrics.attempts.with_label_values(&[name])));
+        HANDS.iter().for_each(|(_, name)| drop(metrics.by_hand.with_label_values(&[name])));
         metrics.stands(&State::Green);
         Ok(metrics)
     }
@@ -179,19 +207,31 @@ impl Metrics {
         self.admission.observe(waited.as_secs_f64());
     }
 
+    /// The same, where several users are served.
+    pub fn granted_to(&mut self, user: UserId, waited: Duration) {
+        self.users.granted(user, waited);
+    }
+
     /// Between a permit and the exec there was so much time.
     pub fn set_up(&self, took: Duration) {
         self.setup.observe(took.as_secs_f64());
     }
 
-    /// An attempt was evicted.
-    pub fn evicted(&self) {
-        self.evictions.inc();
+    /// The governor has decided something.
+    pub fn decided(&self, decision: &Decision) {
+        match decision.action {
+            Action::Hold => self.holds.inc(),
+            Action::Freeze => self.freezes.inc(),
+            Action::Evict => self.evictions.inc(),
+            Action::Release | Action::Thaw => {}
+        }
     }
 
-    /// An attempt was frozen.
-    pub fn froze(&self) {
-        self.freezes.inc();
+    /// A user wanted something of a job of its own, and had it.
+    pub fn did_by_hand(&self, hand: Hand) {
+        if let Some((_, name)) = HANDS.iter().find(|(known, _)| *known == hand) {
+            self.by_hand.with_label_values(&[name]).inc();
+        }
     }
 
     /// The broker did what a run had not done in time.
@@ -205,8 +245,11 @@ impl Metrics {
         self.running.set(count(standing.running));
         self.waiting.set(count(standing.waiting));
         self.frozen.set(count(standing.frozen));
+        self.held.set(count(standing.held));
         self.clients.set(count(standing.clients));
+        self.permits.set(count(standing.permits));
         self.budget.set(bytes(standing.budget));
+        self.used.set(bytes(standing.used));
         self.reserved.set(bytes(standing.reserved));
         // Without a limit there is no line before which something could be left.
         let limited = standing.budget.0 != u64::MAX;
@@ -214,26 +257,16 @@ impl Metrics {
         self.stands(&standing.state);
     }
 
-    /// What each user has: jobs that run, and bytes that they are expected to come to. Users with most come first, and
-    /// those beyond [`MOST_USERS`] are one.
-    pub fn users(&self, users: impl IntoIterator<Item = (UserId, usize, Bytes)>) {
-        let mut users: Vec<(UserId, usize, Bytes)> = users.into_iter().collect();
-        users.sort_by_key(|(user, running, reserved)| (std::cmp::Reverse((*reserved, *running)), *user));
-        // Whoever has gone is not shown with what it had last.
-        self.user_running.reset();
-        self.user_reserved.reset();
-        for (place, (user, running, reserved)) in users.iter().enumerate() {
-            let name = if place < MOST_USERS { user.0.to_string() } else { "other".to_owned() };
-            self.user_running.with_label_values(&[&name]).add(*running as f64);
-            self.user_reserved.with_label_values(&[&name]).add(reserved.0 as f64);
-        }
+    /// What each user has, where several are served.
+    pub fn users(&mut self, users: &BTreeMap<UserId, UserView>) {
+        self.users.stand(users);
     }
 
     /// What the kernel counts of who waited for what, as it was read.
     pub fn stalled(&mut self, stalls: &Stalls) {
         let scopes = [
             ("system", self.stalls.system, stalls.system),
-            ("run", self.stalls.run, stalls.run),
+            ("jobs", self.stalls.run, stalls.run),
             ("editor", self.stalls.editor, stalls.editor),
         ];
         for (scope, before, now) in scopes {
@@ -279,65 +312,12 @@ fn bytes(bytes: Bytes) -> f64 {
     if bytes.0 == u64::MAX { f64::INFINITY } else { bytes.0 as f64 }
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let gauge = Gauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<GaugeVec, prometheus::Error> {
-    let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(gauges.clone()))?;
-    Ok(gauges)
-}
-
-fn int_counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let counter = IntCounter::new(name, help)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn int_counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(counters.clone()))?;
-    Ok(counters)
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<CounterVec, prometheus::Error> {
-    let counters = prometheus::core::GenericCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(counters.clone()))?;
-    Ok(counters)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> Result<Histogram, prometheus::Error> {
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::model::governor::Signal;
 
     fn standing() -> Standing {
         Standing {
@@ -345,10 +325,33 @@ mod tests {
             clients: 3,
             running: 12,
             frozen: 2,
+            held: 5,
+            permits: 13,
             waiting: 40,
             budget: Bytes::gib(8),
+            used: Bytes::gib(6),
             reserved: Bytes::gib(7),
             left: Bytes::mib(512),
+        }
+    }
+
+    fn user(number: u32, running: u64, mib: u64) -> (UserId, UserView) {
+        let (memory, reserved) = (Bytes::mib(mib), Bytes::mib(2 * mib));
+        (UserId(number), UserView { running, waiting: 1, memory, reserved, ..UserView::default() })
+    }
+
+    fn decision(action: Action) -> Decision {
+        Decision {
+            action,
+            attempt: None,
+            state: State::Red,
+            signal: Signal::Memory,
+            value: 0,
+            line: 0,
+            left: Bytes(0),
+            budget: Bytes(0),
+            filling: Bytes(0),
+            held: 0,
         }
     }
 
@@ -365,9 +368,12 @@ mod tests {
         metrics.attempt_ended(Outcome::Oom);
         metrics.granted(Duration::from_millis(3));
         metrics.set_up(Duration::from_micros(300));
-        metrics.evicted();
-        metrics.froze();
-        metrics.users([(UserId(1000), 7, Bytes::gib(4)), (UserId(1001), 5, Bytes::gib(3))]);
+        metrics.granted_to(UserId(1000), Duration::from_millis(3));
+        for action in [Action::Hold, Action::Freeze, Action::Evict, Action::Release] {
+            metrics.decided(&decision(action));
+        }
+        metrics.did_by_hand(Hand::Kill);
+        metrics.users(&BTreeMap::from([user(1000, 7, 4096), user(1001, 5, 3072)]));
         let waited = |ms| Stall { memory_some: Duration::from_millis(ms), ..Stall::default() };
         for ms in [5000, 5250] {
             metrics.stalled(&Stalls { run: Some(waited(ms)), ..Stalls::default() });
@@ -375,11 +381,26 @@ mod tests {
         insta::assert_snapshot!(text(&metrics));
     }
 
+    #[test]
+    fn every_metric_is_in_the_manual_and_no_other_is() {
+        let mut metrics = Metrics::new().unwrap();
+        metrics.users(&BTreeMap::from([user(1, 1, 1)]));
+        metrics.stalled(&Stalls { system: Some(Stall::default()), ..Stalls::default() });
+        metrics.stalled(&Stalls { system: Some(Stall::default()), ..Stalls::default() });
+        let text = text(&metrics);
+        let named = |line: &'static str| line.strip_prefix("| `")?.split(['`', '{']).next();
+        let manual: BTreeSet<&str> =
+            include_str!("../../docs/metrics.md").lines().filter_map(named).collect();
+        let there: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        assert_eq!(manual, there);
+    }
+
     /// The naming rules, as promtool has them.
     #[test]
     fn names_are_as_prometheus_wants_them() {
-        let metrics = Metrics::new().unwrap();
-        metrics.users([(UserId(1), 1, Bytes(1))]);
+        let mut metrics = Metrics::new().unwrap();
+        metrics.users(&BTreeMap::from([user(1, 1, 1)]));
         let text = text(&metrics);
         let mut kinds = 0;
         for line in text.lines() {
@@ -400,15 +421,18 @@ mod tests {
 
     #[test]
     fn users_without_end_are_one_and_those_who_are_gone_are_none() {
-        let metrics = Metrics::new().unwrap();
-        let lines = |metrics: &Metrics| {
-            text(metrics).lines().filter(|line| line.starts_with("sandtest_user_jobs_running{")).count()
+        let mut metrics = Metrics::new().unwrap();
+        let lines = |metrics: &Metrics, of: &str| {
+            text(metrics).lines().filter(|line| line.starts_with(&format!("sandtest_user_{of}{{"))).count()
         };
-        metrics.users((0..5000).map(|user| (UserId(user), 1, Bytes::mib(1))));
-        assert_eq!(lines(&metrics), MOST_USERS + 1);
+        metrics.users(&(0..5000).map(|number| user(number, 1, 1)).collect());
+        assert_eq!(lines(&metrics, "jobs_running"), MOST_USERS + 1);
         assert!(text(&metrics).contains("sandtest_user_jobs_running{user=\"other\"} 4950"));
-        metrics.users([(UserId(7), 1, Bytes::mib(1))]);
-        assert_eq!(lines(&metrics), 1);
+        (0..5000).for_each(|number| metrics.granted_to(UserId(number), Duration::from_secs(1)));
+        assert!(text(&metrics).contains("sandtest_user_permits_granted_total{user=\"other\"} 4950"));
+        metrics.users(&BTreeMap::from([user(7, 1, 1)]));
+        assert_eq!(lines(&metrics, "jobs_running"), 1);
+        assert_eq!(lines(&metrics, "permits_granted_total"), MOST_USERS + 1, "what was counted stays");
     }
 
     #[test]

@@ -36,12 +36,29 @@ pub fn candidates() -> Vec<PathBuf> {
     }
 }
 
+/// Where a broker of one's own is to listen: where it was said to, or at this user's usual place.
+pub fn own() -> PathBuf {
+    let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    named.map_or_else(|| usual(Scope::User), PathBuf::from)
+}
+
 /// A file beside a socket.
 pub fn beside(socket: &Path, extension: &str) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(extension);
     name.into()
 }
+
+/// The socket of metrics for the broker that serves `socket`: `metrics.sock` beside `broker.sock`.
+pub fn metrics(socket: &Path) -> PathBuf {
+    match socket.file_name() {
+        Some(name) if name == USUAL_NAME => socket.with_file_name("metrics.sock"),
+        _ => beside(socket, ".metrics"),
+    }
+}
+
+/// What a broker's socket is called in its folder.
+const USUAL_NAME: &str = "broker.sock";
 
 fn usual_of(scope: Scope, uid: u32, told: Option<PathBuf>, is_dir: impl Fn(&Path) -> bool) -> PathBuf {
     let folder = match scope {
@@ -52,12 +69,18 @@ fn usual_of(scope: Scope, uid: u32, told: Option<PathBuf>, is_dir: impl Fn(&Path
             .or_else(|| Some(PathBuf::from(format!("/run/user/{uid}"))).filter(|folder| is_dir(folder)))
             .map_or_else(|| format!("/tmp/sandtest-{uid}").into(), |folder| folder.join("sandtest")),
     };
-    folder.join("broker.sock")
+    folder.join(USUAL_NAME)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_have_a_socket_beside_the_brokers() {
+        assert_eq!(metrics(Path::new("/run/x/broker.sock")), Path::new("/run/x/metrics.sock"));
+        assert_eq!(metrics(Path::new("/tmp/b.sock")), Path::new("/tmp/b.sock.metrics"));
+    }
 
     #[test]
     fn a_user_has_a_socket_with_and_without_a_runtime_folder() {

@@ -1,8 +1,9 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
-//! - [`beside`]: whether a run asks a broker
+//! - [`status`], [`top`]: how things stand there, once and live
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided
@@ -22,6 +23,8 @@ pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod simulate;
+pub mod status;
+pub mod top;
 pub mod why;
 
 use clap::Parser;
@@ -42,6 +45,10 @@ enum Command {
     Exec(Box<exec::ExecArgs>),
     /// Share one budget among all runs of a user, or of the box
     Serve(Box<serve::ServeArgs>),
+    /// Tell how things stand at the broker: runs, jobs, memory, who waits for what
+    Status(status::StatusArgs),
+    /// Watch that live, and freeze or kill jobs of your own
+    Top(top::TopArgs),
     /// Tell what this environment allows, what is missing, and how to get it
     Doctor(doctor::DoctorArgs),
     /// Tell what became of a job of the last run, and why: waits, freezes, evictions, ends
@@ -77,6 +84,8 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Exec(args) => exec::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use clap::{Args, ValueEnum};
 use super::exit_code::{OK, OWN_FAILURE};
 use super::settings::{self, Overrides};
 use crate::broker::protocol::Scope;
-use crate::broker::server::{Config, Listening, View, serve};
+use crate::broker::server::{Config, Listening, Scrape, View, serve};
 use crate::broker::socket;
 use crate::kernel::{handed, process};
 use crate::model::Limits;
@@ -35,6 +36,13 @@ pub struct ServeArgs {
     /// Return once it serves, and let it go on in the background
     #[arg(long, help_heading = "Who is served")]
     background: bool,
+
+    /// Where metrics are read [default: metrics.sock beside the socket]
+    #[arg(long, value_name = "PATH", help_heading = "Who looks on")]
+    metrics_socket: Option<PathBuf>,
+    /// Let metrics be read on a loopback port, too, such as 127.0.0.1:9464: by everybody on this machine
+    #[arg(long, value_name = "ADDRESS", help_heading = "Who looks on")]
+    metrics_listen: Option<SocketAddr>,
 
     /// Profile: a name, a file, or `auto` for the one of this environment
     #[arg(short, long, default_value = "auto", value_name = "NAME|FILE", help_heading = "What may be used")]
@@ -108,6 +116,9 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         ForWhom::User => Scope::User,
         ForWhom::System => Scope::System,
     };
+    // Before there is a socket to connect to.
+    let mut scrape = Scrape::new();
+    let port = as_asked(&mut scrape, args, scope)?;
     let listening = match handed.into_iter().next() {
         Some(socket) => Listening::handed(socket),
         None => Listening::at(&args.socket.clone().unwrap_or_else(|| socket::usual(scope)), scope),
@@ -125,9 +136,11 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     config.log = Box::new(tell);
     config.heartbeat = notify::watchdog().map(|every| (every, notify::alive as fn()));
     let budget = profile.budget.memory_max.map_or("all that there is".to_owned(), |bytes| bytes.to_string());
-    let status = format!("{} for {}, profile {}", listening.path().display(), budget, profile.name);
+    let status = format!("{} for {budget}, profile {}{port}", listening.path().display(), profile.name);
     let log = socket::beside(listening.path(), ".log");
-    let served = serve(listening, config, |_| {
+    let lacks = as_usual(&mut scrape, args, listening.path(), scope);
+    let served = serve(listening, config, |handle| {
+        let lacks = scrape.spawn(&handle).err().map(|error| format!("no metrics: {error}")).or(lacks);
         notify::ready(&status);
         if in_background {
             let _ = writeln!(io::stdout(), "{READY}");
@@ -135,6 +148,7 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         } else {
             tell(&format!("serving {status}"));
         }
+        lacks.iter().for_each(|lacks| tell(lacks));
     });
     notify::stopping();
     served.map_err(|error| text(&error))
@@ -147,6 +161,26 @@ fn limit_slice(budget: &Limits) {
         Ok(()) | Err(ScopeError::NoBus { .. }) => {}
         Err(error) => tell(&format!("warning: {error}; its limits are written by the broker alone")),
     }
+}
+
+/// Lets metrics be read where that is asked for. Returns the port's address, in words.
+fn as_asked(scrape: &mut Scrape, args: &ServeArgs, scope: Scope) -> Result<String, String> {
+    if let Some(path) = &args.metrics_socket {
+        scrape.at_socket(path, scope).map_err(|error| error.to_string())?;
+    }
+    let Some(address) = args.metrics_listen else { return Ok(String::new()) };
+    let bound = scrape.at_port(address).map_err(|error| format!("--metrics-listen {address}: {error}"))?;
+    Ok(format!(", metrics at http://{bound}/metrics"))
+}
+
+/// Lets metrics be read beside the broker's socket if nobody said where. Nobody asked for that: if it can't be, that is no
+/// reason not to serve, but told.
+fn as_usual(scrape: &mut Scrape, args: &ServeArgs, socket: &Path, scope: Scope) -> Option<String> {
+    if args.metrics_socket.is_some() {
+        return None;
+    }
+    let error = scrape.at_socket(&socket::metrics(socket), scope).err()?;
+    Some(format!("no metrics there: {error}"))
 }
 
 /// Starts the same in the background, and returns once it serves.

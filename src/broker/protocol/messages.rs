@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::governor::{Action, Signal, State};
 use crate::model::view::{Scope, Status, WaitsFor};
-use crate::model::{Bytes, JobId, Verdict};
+use crate::model::{Bytes, JobId, Outcome, Verdict};
 use crate::policy::broker::{Priority, Stand};
 
 /// What a run says.
@@ -60,6 +60,9 @@ pub enum ToBroker {
         /// Whether the job will want to run again.
         #[serde(default)]
         again: bool,
+        /// What happened to it. For the metrics.
+        #[serde(default)]
+        outcome: Option<Outcome>,
         /// What its job came to, if that is known now. For the metrics.
         #[serde(default)]
         verdict: Option<Verdict>,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -10,7 +9,7 @@ use super::before::Known;
 use super::place::Place;
 use super::wire::Wire;
 use crate::broker::protocol::{Inside, Job, Sampled};
-use crate::model::{AttemptId, Bytes, JobId};
+use crate::model::{AttemptId, Bytes};
 
 /// A run that said `hello`.
 #[derive(Debug)]
@@ -35,8 +34,6 @@ pub struct Client {
     pub credit: Option<Bytes>,
     /// Parts of a declaration that has not come to its end.
     pub declared: Vec<Job>,
-    /// When each request came that waits, for the metrics.
-    pub wanted: BTreeMap<JobId, Duration>,
     /// The job that it runs in, by a lease that nobody has shown yet.
     pub inside: Option<Inside>,
     /// Whether it was granted anything.

@@ -21,7 +21,7 @@ use super::slice::Slice;
 use crate::kernel::KernelError;
 use crate::kernel::ground::Ground;
 use crate::kernel::sensors::{GroupSensors, JobSensors, RunMemory, Sensors};
-use crate::model::reading::{JobReading, Reading};
+use crate::model::reading::{JobReading, Reading, Stalls};
 use crate::model::{AttemptId, Bytes, Limits};
 use crate::policy::broker::ClientId;
 use crate::policy::tuning::CPU_WINDOW;
@@ -159,6 +159,11 @@ impl Eyes {
     /// [`KernelError::Write`].
     pub fn set_cap(&self, cap: Bytes, nobodys: Bytes) -> Result<(), KernelError> {
         self.slice.as_ref().map_or(Ok(()), |slice| slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0))))
+    }
+
+    /// Who was kept waiting until now.
+    pub fn stalls(&mut self) -> Stalls {
+        self.slice.as_mut().map_or(&mut self.sensors, |slice| &mut slice.sensors).stalls()
     }
 
     /// A client is gone, what it ran perhaps not yet.

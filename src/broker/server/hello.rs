@@ -1,6 +1,5 @@
 //! Who comes, and whether it is who it says.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::client::Client;
@@ -54,7 +53,6 @@ impl Hub {
             samples,
             credit: None,
             declared: Vec::new(),
-            wanted: BTreeMap::new(),
             inside: hello.inside.filter(|_| inside.is_none()),
             noted,
             watch: tokio::task::spawn_local(watch(id, peer, self.news.clone())),

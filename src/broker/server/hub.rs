@@ -23,8 +23,8 @@ use crate::broker::metrics::{Metrics, MetricsError};
 use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
 use crate::model::{AttemptId, Bytes, text};
-use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings};
-use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED};
+use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings, UserId};
+use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED, UNKNOWN_SIZE};
 
 /// No more than this part of the time is spent in looks: of thousands of jobs each takes milliseconds.
 const LOOKS_AT_MOST: u32 = 6;
@@ -171,28 +171,21 @@ impl Hub {
                     return;
                 }
                 let running = std::mem::take(&mut client.declared);
-                return self.declare(id, &running);
+                return self.declare(id, running);
             }
             ToBroker::Limits { parallel, groups } => {
                 ToBroker::Limits { parallel: parallel.min(MOST_PERMITS), groups }
             }
-            ToBroker::Want(job) => {
-                client.wanted.entry(job.of.job).or_insert(now);
-                ToBroker::Want(job)
-            }
-            ToBroker::Withdraw { job, again } => {
-                client.wanted.remove(&job);
-                ToBroker::Withdraw { job, again }
-            }
-            ToBroker::Ended { of, how, peak, again, verdict, setup_us } => {
+            ToBroker::Ended { of, how, peak, again, outcome, verdict, setup_us } => {
                 client.samples.remove(&of.id());
+                outcome.into_iter().for_each(|outcome| self.metrics.attempt_ended(outcome));
                 verdict.into_iter().for_each(|verdict| self.metrics.job_done(verdict));
                 setup_us.into_iter().for_each(|us| self.metrics.set_up(Duration::from_micros(us)));
                 // What has come free counts where the ceiling is near.
                 if self.broker.wants_a_look() && self.may_look(now) {
                     self.look(now);
                 }
-                ToBroker::Ended { of, how, peak, again, verdict, setup_us }
+                ToBroker::Ended { of, how, peak, again, outcome, verdict, setup_us }
             }
             other => other,
         };
@@ -202,9 +195,12 @@ impl Hub {
     }
 
     /// Just these run, it says.
-    fn declare(&mut self, id: ClientId, running: &[Job]) {
+    fn declare(&mut self, id: ClientId, mut running: Vec<Job>) {
+        if let Some(part) = self.fair_part() {
+            believe_up_to(part, &mut running);
+        }
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
-        for job in running {
+        for job in &running {
             self.take(job.declared(id));
         }
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -216,6 +212,13 @@ impl Hub {
             _ => {}
         }
         self.came_back(run);
+    }
+
+    /// What a user may claim to have without being asked for it: its part of the budget, where there are others.
+    fn fair_part(&self) -> Option<Bytes> {
+        let users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+        let budget = self.config.settings.governor.budget.filter(|_| self.config.scope == Scope::System)?;
+        Some(Bytes(budget.0 / (users.len() as u64).max(1)))
     }
 
     /// Of this one it is known what still runs. When it is of all, the broker grants.
@@ -231,7 +234,6 @@ impl Hub {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.wire = None;
         client.declared.clear();
-        client.wanted.clear();
         self.take(Input::Lost(id));
     }
 
@@ -260,6 +262,10 @@ impl Hub {
             Question::Standing(answer) => drop(answer.send(self.broker.standing())),
             Question::Metrics(answer) => {
                 self.metrics.stand(&self.broker.standing());
+                self.metrics.stalled(&self.eyes.stalls());
+                if self.config.scope == Scope::System {
+                    self.metrics.users(&self.broker.users(self.now()));
+                }
                 drop(answer.send(self.metrics.text()));
             }
         }
@@ -280,7 +286,7 @@ impl Hub {
         if self.stirred || due || time {
             self.stirred = false;
             let effects = self.broker.decide(now);
-            self.perform(now, effects);
+            self.perform(effects);
         }
         // Before anybody hears of a permit: a broker that is killed now is followed by one that asks for it.
         if let Err(error) = self.noted.write() {
@@ -334,8 +340,7 @@ impl Hub {
     /// Does what was decided outside of a step; who may start because of it is decided in the next.
     pub(super) fn stir(&mut self, effects: Vec<Effect>) {
         self.stirred = true;
-        let now = self.now();
-        self.perform(now, effects);
+        self.perform(effects);
     }
 
     /// Tells the state machine.
@@ -343,12 +348,12 @@ impl Hub {
         let now = self.now();
         self.stirred = true;
         let effects = self.broker.take(now, input);
-        self.perform(now, effects);
+        self.perform(effects);
     }
 
-    fn perform(&mut self, now: Duration, effects: Vec<Effect>) {
+    fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            self.count(now, &effect);
+            self.count(&effect);
             match effect {
                 Effect::Enforce(id, attempt, force) => self.enforce(id, attempt, force),
                 Effect::Cap(cap) => {
@@ -419,12 +424,15 @@ impl Hub {
         }
     }
 
-    fn count(&mut self, now: Duration, effect: &Effect) {
+    fn count(&mut self, effect: &Effect) {
         match effect {
             Effect::Grant(id, attempt) => {
                 let Some(client) = self.clients.get_mut(id) else { return };
-                let wanted = client.wanted.remove(&attempt.job).unwrap_or(now);
-                self.metrics.granted(now.saturating_sub(wanted));
+                let waited = self.broker.waited(*id, *attempt).unwrap_or_default();
+                self.metrics.granted(waited);
+                if self.config.scope == Scope::System {
+                    self.metrics.granted_to(UserId(client.uid), waited);
+                }
                 if !std::mem::replace(&mut client.noted, true) {
                     self.noted.add(client.process());
                 }
@@ -435,8 +443,7 @@ impl Hub {
                     client.credit = Some(share.memory);
                 }
             }
-            Effect::Freeze(..) => self.metrics.froze(),
-            Effect::Evict(..) => self.metrics.evicted(),
+            Effect::Decided(_, decision) => self.metrics.decided(decision),
             Effect::Enforce(..) => self.metrics.enforced(),
             _ => {}
         }
@@ -467,5 +474,21 @@ async fn await_end(run: Known, news: WeakSender<News>) {
     }
     if let Some(news) = news.upgrade() {
         let _ = news.send(News::Missed(run)).await;
+    }
+}
+
+/// Makes what is declared come to no more than `part`. To say that one has much costs nothing, and nobody could start beside
+/// it.
+fn believe_up_to(part: Bytes, running: &mut [Job]) {
+    let said = |job: &Job| job.memory.map_or(UNKNOWN_SIZE as u64, |memory| memory.0);
+    let all = running.iter().fold(0, |sum: u64, job| sum.saturating_add(said(job)));
+    if all <= part.0 {
+        return;
+    }
+    let mut left = part.0;
+    for job in running {
+        let believed = said(job).min(left);
+        left -= believed;
+        job.memory = Some(Bytes(believed));
     }
 }

@@ -10,6 +10,7 @@
 //! - [`news`]: what the connections tell the loop
 //! - [`hub`], [`hello`]: the loop's side: who is there, what is decided, what becomes of it
 //! - [`onlookers`]: what they are shown who only look on
+//! - [`scrape`]: what Prometheus reads, over HTTP
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
 //! - [`before`]: who ran under the broker before
 //! - [`eyes`], [`slice`]: what all of them hold
@@ -25,6 +26,7 @@ mod listening;
 mod news;
 mod onlookers;
 mod place;
+mod scrape;
 mod session;
 mod slice;
 mod wire;
@@ -44,6 +46,7 @@ use hub::Hub;
 use limits::{Crowd, Full};
 pub use listening::{ListenError, Listening};
 use news::{News, Question};
+pub use scrape::{NotLoopback, Scrape};
 use wire::Wire;
 
 use super::metrics::MetricsError;

@@ -1,7 +1,7 @@
 //! Those who look on: how things stand, and what users want of their own jobs.
 //!
-//! A look costs the broker as much as a decision does. So what one user was shown it is shown again for a while, however
-//! often, and on however many connections, it asks.
+//! To show it may cost as much as many decisions do. So no more than a part of the time is spent on that: however often,
+//! and on however many connections, a user asks, it is shown again what was made a moment ago.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,7 +12,10 @@ use super::wire::Wire;
 use crate::broker::protocol::{OfRun, Status, ToBroker, ToRun};
 use crate::policy::broker::{ClientId, Hand, UserId};
 
-/// What was seen is shown again for so long.
+/// What is shown to a user is made anew after so many times of what it took to make it, for each user who looks on...
+const SHOWN_FOR_TIMES: u32 = 10;
+
+/// ... and after this in any case.
 const SHOWN_FOR: Duration = Duration::from_millis(250);
 
 /// Where nothing runs nobody has looked for long; after so long it is looked for whoever asks.
@@ -20,13 +23,26 @@ const LOOKED_FOR: Duration = Duration::from_secs(1);
 
 /// What users were shown last.
 #[derive(Debug, Default)]
-pub struct Shown(BTreeMap<u32, (Duration, Vec<u8>)>);
+pub struct Shown(BTreeMap<u32, Made>);
+
+#[derive(Debug)]
+struct Made {
+    at: Duration,
+    took: Duration,
+    line: Vec<u8>,
+}
 
 impl Shown {
     /// What this user was shown a moment ago.
-    fn find(&mut self, now: Duration, uid: u32) -> Option<&[u8]> {
-        self.0.retain(|_, (at, _)| now.saturating_sub(*at) < SHOWN_FOR);
-        self.0.get(&uid).map(|(_, line)| line.as_slice())
+    fn find(&mut self, now: Duration, uid: u32) -> Option<&Vec<u8>> {
+        self.0.retain(|_, made| now.saturating_sub(made.at) < SHOWN_FOR);
+        let times = SHOWN_FOR_TIMES * u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let made = self.0.get(&uid)?;
+        (now.saturating_sub(made.at) < made.took.saturating_mul(times)).then_some(&made.line)
+    }
+
+    fn keep(&mut self, at: Duration, took: Duration, uid: u32, line: Vec<u8>) {
+        self.0.insert(uid, Made { at, took, line });
     }
 
     /// Something was done by hand: whoever did it wants to see what came of it.
@@ -57,17 +73,19 @@ impl Hub {
             return wire.say_line(line);
         }
         self.look_if_older_than(LOOKED_FOR);
+        let begun = self.now();
         let status = Status {
             scope: self.config.scope,
             broker: self.config.name.clone(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            up_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            view: self.broker.view(now, UserId(uid)),
+            up_ms: u64::try_from(begun.as_millis()).unwrap_or(u64::MAX),
+            view: self.broker.view(begun, UserId(uid)),
         };
         match status.line() {
             Ok(line) => {
                 wire.say_line(&line);
-                self.shown.0.insert(uid, (now, line));
+                let made = self.now();
+                self.shown.keep(made, made.saturating_sub(begun), uid, line);
             }
             Err(fault) => wire.say(&ToRun::Error { message: fault.to_string(), closing: false }),
         }
@@ -77,6 +95,9 @@ impl Hub {
         let (now, run) = (self.now(), ClientId(of.run));
         match self.broker.by_hand(now, UserId(uid), run, of.of.id(), hand) {
             Ok(effects) => {
+                if !effects.is_empty() {
+                    self.metrics.did_by_hand(hand);
+                }
                 self.stir(effects);
                 self.shown.forget();
                 wire.say(&ToRun::Done(of));
@@ -86,5 +107,31 @@ impl Hub {
                 wire.say(&ToRun::Error { message, closing: false });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn what_takes_long_to_make_is_shown_for_longer() {
+        let mut shown = Shown::default();
+        shown.keep(ms(1000), ms(2), 1, b"one".to_vec());
+        let find = |shown: &mut Shown, at, uid| shown.find(ms(at), uid).cloned();
+        assert_eq!(find(&mut shown, 1019, 1).as_deref(), Some(&b"one"[..]));
+        assert_eq!((find(&mut shown, 1020, 1), find(&mut shown, 1001, 2)), (None, None));
+        shown.keep(ms(1000), ms(2), 2, b"two".to_vec());
+        assert!(find(&mut shown, 1039, 1).is_some(), "there are two to make it for");
+        shown.keep(ms(2000), ms(100), 1, b"dear".to_vec());
+        assert!(find(&mut shown, 2249, 1).is_some());
+        assert_eq!(find(&mut shown, 2250, 1), None, "but nobody is shown what is older");
+        shown.keep(ms(3000), ms(100), 1, b"done".to_vec());
+        shown.forget();
+        assert_eq!((find(&mut shown, 3000, 1), shown.0.len()), (None, 0));
     }
 }

@@ -117,10 +117,16 @@ pub struct Standing {
     pub running: usize,
     /// Of those, standing still.
     pub frozen: usize,
+    /// Jobs that are held: waiting although there is a place for them, or frozen by the governor.
+    pub held: usize,
+    /// Attempts that run, with those that ride in another's room.
+    pub permits: usize,
     /// Requests that wait.
     pub waiting: usize,
     /// The budget of this moment; the largest number where nothing limits it.
     pub budget: Bytes,
+    /// What all that run hold.
+    pub used: Bytes,
     /// What all that run are expected to come to.
     pub reserved: Bytes,
     /// What is left before something is evicted.
@@ -288,8 +294,11 @@ impl Broker {
             clients: self.clients.len(),
             running,
             frozen,
+            held: self.governor.holds().1 as usize,
+            permits: self.clients.values().map(|client| client.permits as usize).sum(),
             waiting: self.clients.values().map(|client| client.queue.len()).sum(),
             budget: self.governor.budget(),
+            used: self.governor.used(),
             reserved: self.governor.reserved(),
             left: self.governor.left(),
         }

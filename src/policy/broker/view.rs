@@ -24,7 +24,7 @@ impl Broker {
             state: standing.state,
             reason: hold.map(Hold::told),
             budget,
-            used: self.governor.used(),
+            used: standing.used,
             reserved: standing.reserved,
             left: budget.and(limited(standing.left)),
             filling: self.governor.filling(),
@@ -111,7 +111,7 @@ impl Broker {
             lost: of.lost_since.is_some(),
             inside: of.who.inside.map(|(parent, job)| (parent.0, job)),
             ahead: waits.then_some(wait.ahead),
-            waits: waits.then(|| wait.why.told()),
+            waits: run_waits(of, wait.why),
             running: u64::from(of.permits),
             frozen,
             waiting: of.queue.len() as u64,
@@ -181,6 +181,16 @@ impl Hold {
     fn told(self) -> Reason {
         Reason { signal: self.signal, value: self.value.max(0.0) as u64, line: self.line.max(0.0) as u64 }
     }
+}
+
+/// What a run waits for: what the first of its jobs does that does not wait for its group alone. `None` if nothing waits.
+fn run_waits(of: &Client, why: Why) -> Option<WaitView> {
+    let grouped = |request: &&InLine| of.lack(request) == Some(Lack::Group);
+    let first = of.queue.iter().find(|request| !grouped(request)).or(of.queue.front())?;
+    Some(match of.lack(first) {
+        Some(_) => WaitView { why: waits_for(of, first, why), reason: None },
+        None => why.told(),
+    })
 }
 
 fn waits_for(of: &Client, request: &InLine, why: Why) -> WaitsFor {

@@ -53,7 +53,8 @@ impl Scheduler {
             Next::Again | Next::Retry(_) => None,
         };
         let (id, ending, setup) = (end.id, ending(&judgement, end), running.setup);
-        self.tell(Said::Ended { id, ending, again, verdict, setup });
+        let outcome = Some(judgement.outcome);
+        self.tell(Said::Ended { id, ending, again, outcome, verdict, setup });
         self.count(now, running.waiting, &judgement, next);
         match self.settings.max_fail.reached(self.tally.failed) {
             // Only once: what is ended by it fails, too.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::governor::{Decision, Governed};
 use crate::model::reading::Reading;
-use crate::model::{AttemptId, Bytes, JobId, Verdict};
+use crate::model::{AttemptId, Bytes, JobId, Outcome, Verdict};
 use crate::policy::broker::{self, Broker, ClientId, Effect, Input, Request, Share, Stand, UserId, Who};
 use crate::policy::governor::{self, Ending};
 pub(super) use remote::Remote;
@@ -95,6 +95,8 @@ pub enum Said {
         ending: Ending,
         /// Whether its job will want to run again.
         again: bool,
+        /// What happened to it, if it ever began.
+        outcome: Option<Outcome>,
         /// What the job came to, if it is done.
         verdict: Option<Verdict>,
         /// From the grant to the exec.

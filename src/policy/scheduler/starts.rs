@@ -75,7 +75,7 @@ impl Scheduler {
         }
         let again = at.is_some() && self.closed.is_none();
         let ending = Ending::Otherwise;
-        self.tell(Said::Ended { id, ending, again, verdict: None, setup: None });
+        self.tell(Said::Ended { id, ending, again, outcome: None, verdict: None, setup: None });
     }
 
     fn start_in_order(&mut self, now: Duration, effects: &mut Vec<Effect>) {

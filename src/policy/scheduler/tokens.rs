@@ -262,7 +262,14 @@ fn len(tokens: &[AttemptId]) -> u32 {
 }
 
 fn ended(token: AttemptId) -> Said {
-    Said::Ended { id: token, ending: Ending::Otherwise, again: false, verdict: None, setup: None }
+    Said::Ended {
+        id: token,
+        ending: Ending::Otherwise,
+        again: false,
+        outcome: None,
+        verdict: None,
+        setup: None,
+    }
 }
 
 fn request(id: AttemptId) -> Request {

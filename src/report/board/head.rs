@@ -1,6 +1,6 @@
 //! Whose broker it is, its state and why, memory against the budget, pressure, how many run and wait.
 
-use super::line::{Line, Paint, wrap};
+use super::line::{Line, Paint, cut, wrap};
 use super::words::time;
 use crate::model::Bytes;
 use crate::model::governor::State;
@@ -27,9 +27,22 @@ pub fn lines(status: &Status, width: usize) -> Vec<Line> {
     let about = format!("{whose}, sandtest {}, up {}", status.program, time(status.up_ms));
     let mut lines = labelled("broker", Paint::Plain, &about, width);
     lines.extend(labelled(&view.state.as_str().to_uppercase(), paint(view.state), &sentence(view), width));
-    lines.extend(memory(view, width));
+    lines.extend(memory("memory", view, width));
     lines.extend(labelled("pressure", Paint::Plain, &pressure(view), width));
     lines.extend(labelled("jobs", Paint::Plain, &counts(view), width));
+    lines
+}
+
+/// What matters most of it in a line or two, for a page that is not high.
+pub fn short(view: &View, width: usize) -> Vec<Line> {
+    let word = view.state.as_str().to_uppercase();
+    let mut lines = memory(&word, view, width);
+    if view.state != State::Green {
+        lines.push(
+            Line::of(Paint::Plain, " ".repeat(INDENT))
+                .then(Paint::Plain, cut(&sentence(view), width.saturating_sub(INDENT))),
+        );
+    }
     lines
 }
 
@@ -54,9 +67,13 @@ fn labelled(label: &str, paint: Paint, text: &str, width: usize) -> Vec<Line> {
 }
 
 fn sentence(view: &View) -> String {
-    match (view.budget, view.state) {
-        (None, State::Green) => "nothing is held".to_owned(),
-        _ => governor::sentence(&view.decision(), None),
+    // A worse state is shown for a second longer than it lasts.
+    if view.held > 0 {
+        return governor::sentence(&view.decision(), None);
+    }
+    match (view.budget, view.left) {
+        (Some(budget), Some(left)) => format!("nothing is held: {left} left of {budget}"),
+        _ => "nothing is held".to_owned(),
     }
 }
 
@@ -64,18 +81,15 @@ fn sentence(view: &View) -> String {
 /// memory  [=========-----......] 6.5 of 8 GiB, 7.5 GiB expected
 ///          used      expected
 /// ```
-fn memory(view: &View, width: usize) -> Vec<Line> {
+fn memory(label: &str, view: &View, width: usize) -> Vec<Line> {
+    let label_paint = if label == "memory" { Paint::Plain } else { paint(view.state) };
     let expected = match view.reserved > view.used {
         true => format!(", {} expected", view.reserved),
         false => String::new(),
     };
     let Some(budget) = view.budget else {
-        return labelled(
-            "memory",
-            Paint::Plain,
-            &format!("{} used, without a limit{expected}", view.used),
-            width,
-        );
+        let text = format!("{} used, without a limit{expected}", view.used);
+        return labelled(label, label_paint, &text, width);
     };
     let text = format!("{} of {budget}{expected}", view.used);
     let frame = INDENT + "[]".len();
@@ -88,7 +102,8 @@ fn memory(view: &View, width: usize) -> Vec<Line> {
     };
     let used = part(view.used);
     let expected = part(view.reserved).saturating_sub(used);
-    let bar = Line::of(Paint::Plain, format!("{:>LABEL$}  [", "memory"))
+    let bar = Line::of(label_paint, format!("{label:>LABEL$}  "))
+        .then(Paint::Plain, "[")
         .then(paint(view.state), "=".repeat(used))
         .then(Paint::Dim, "-".repeat(expected))
         .then(Paint::Plain, " ".repeat(room - used - expected) + "]");

@@ -107,7 +107,7 @@ impl ServiceError {
                 .into(),
             ServiceError::NotRoot => "sudo sandtest service install --system".into(),
             ServiceError::NoManager { booted: false, .. } => {
-                "nothing: without systemd the first sandtest exec starts the broker by itself".into()
+                "sandtest exec --broker start ...   # without systemd the first run starts the broker".into()
             }
             ServiceError::NoManager { whose: Whose::User, .. } => {
                 "sudo loginctl enable-linger \"$USER\"   # or log in by PAM (ssh, console): both start a user manager"

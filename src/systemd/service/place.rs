@@ -113,9 +113,11 @@ pub fn uninstall(
         manager.call(&["daemon-reload"])?;
         let _ = manager.call(&["reset-failed", SERVICE, SOCKET]);
     }
-    // systemd made the folder for the socket, and leaves it; the lock is the broker's.
+    // systemd made the folder for the socket, and leaves it; the others are the broker's.
     if let Some(folder) = socket.parent() {
-        let _ = fs::remove_file(socket.with_extension("sock.lock"));
+        for left in ["broker.sock.lock", "metrics.sock", "metrics.sock.lock"] {
+            let _ = fs::remove_file(folder.join(left));
+        }
         let _ = fs::remove_dir(folder);
     }
     Ok(there)

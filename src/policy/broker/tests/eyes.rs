@@ -82,10 +82,12 @@ fn what_a_job_waits_for_is_told() {
         let view = world.broker.view(world.now, UserId(1));
         view.own[0].jobs.iter().filter_map(|job| job.waits).collect::<Vec<_>>()
     };
-    assert_eq!(waits(&world), [WaitsFor::Group]);
+    let run_waits = |world: &World| world.broker.view(world.now, UserId(1)).own[0].waits.map(|wait| wait.why);
+    assert_eq!((waits(&world), run_waits(&world)), (vec![WaitsFor::Group], Some(WaitsFor::Group)));
     world.want(run, Job::new(2, 10, LONG));
     world.want(run, Job::new(3, 10, LONG));
     assert_eq!(waits(&world), [WaitsFor::Group, WaitsFor::Places]);
+    assert_eq!(run_waits(&world), Some(WaitsFor::Places));
     let capped = world.hello(user(2));
     world.step(Input::Terms(UserId(2), Terms { jobs_max: Some(1), ..Terms::default() }));
     world.want(capped, Job::new(0, 10, LONG));
