@@ -17,7 +17,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("host", &["kernel", "systemd", "model"]),
         ("profile", &["model"]),
         ("source", &["model"]),
-        ("run", &["policy", "kernel", "model"]),
+        ("run", &["broker", "policy", "kernel", "model"]),
         ("broker", &["policy", "kernel", "model"]),
         ("report", &["model"]),
         (

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sandtest::model::diagnosis::{Asked, Diagnosis, Observation};
-use sandtest::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError, Tries};
+use sandtest::model::event::{
+    AttemptFinished, BrokerNews, BrokerPlace, Captured, Event, RunFinished, RunStarted, SpawnError, Tries,
+};
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
 use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
 use sandtest::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
+use sandtest::model::view::{Reason, WaitView, WaitsFor};
 use sandtest::model::{
     Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Isolation, JobId, LimitName, Limits,
     Outcome, Process, Profile, RunId, Tier, Verdict,
@@ -90,6 +93,7 @@ fn started(isolation: Isolation, pass_through: bool) -> Event {
         parallel: if pass_through { 1 } else { 4 },
         absent_sensors: vec!["pressure of the editor"],
         pass_through,
+        broker: None,
     })
 }
 
@@ -362,6 +366,47 @@ fn json_lines_are_the_contracts() {
         reporter.event(&event).expect("a vector takes everything");
     }
     insta::assert_snapshot!(String::from_utf8_lossy(&lines));
+}
+
+/// A run whose broker goes away, and of which nothing starts in time.
+fn run_with_broker(pass_through: bool) -> Vec<Event> {
+    let Event::RunStarted(begun) = started(isolation(Tier::Cgroup, Enforcement::Kernel), pass_through) else {
+        unreachable!("it begins with that")
+    };
+    let broker = Some(BrokerPlace { socket: "/run/sandtest/broker.sock".into(), scope: "system" });
+    let short = Reason { signal: Some(Signal::Memory), value: 100 << 20, line: 300 << 20 };
+    let wait = |why, reason| BrokerNews::Waits { ahead: 2, wait: WaitView { why, reason } };
+    let news = [
+        wait(WaitsFor::Turn, None),
+        wait(WaitsFor::Held, Some(short)),
+        BrokerNews::Lost,
+        BrokerNews::Alone { memory: Some(Bytes::gib(2)), jobs: 3 },
+        BrokerNews::Back,
+        BrokerNews::Complaint { message: "a message of type \"dance\" is not known here".into() },
+    ];
+    let finished = RunFinished {
+        not_run: 9,
+        closed: Some(Cause::NoPermit),
+        wall: Duration::from_secs(30),
+        ..RunFinished::default()
+    };
+    let at = Duration::from_millis(1500);
+    [Event::RunStarted(RunStarted { broker, ..begun })]
+        .into_iter()
+        .chain(news.into_iter().map(|news| Event::Broker { at, news }))
+        .chain([Event::RunFinished(finished)])
+        .collect()
+}
+
+#[test]
+fn what_happens_with_a_broker_is_told() {
+    let mut lines = Vec::new();
+    let mut reporter = JsonReporter::new(&mut lines, &profile());
+    for event in run_with_broker(false) {
+        reporter.event(&event).expect("a vector takes everything");
+    }
+    let (many, one) = (told(PLAIN, &run_with_broker(false)), told(PLAIN, &run_with_broker(true)));
+    insta::assert_snapshot!(format!("{many}----\n{one}----\n{}", String::from_utf8_lossy(&lines)));
 }
 
 /// 5,000 jobs that fail three times each, with names, reasons and output made to be large in a page.

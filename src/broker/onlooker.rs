@@ -167,10 +167,8 @@ impl Onlooker {
     async fn read(&mut self) -> Result<ToRun, OnlookerError> {
         loop {
             let mut rest = &self.piece[self.rest.clone()];
-            let message = match self.lines.next(&mut rest) {
-                Some(line) => Some(line.map_err(Fault::from).and_then(protocol::from_broker)),
-                None => None,
-            };
+            let line = self.lines.next(&mut rest);
+            let message = line.map(|line| line.map_err(Fault::from).and_then(protocol::from_broker));
             self.rest.start = self.rest.end - rest.len();
             if let Some(message) = message {
                 return message.map_err(|fault| self.fault(fault));

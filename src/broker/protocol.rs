@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::lines::{LONGEST, TooLong};
 pub use crate::model::view::{Scope, Status, WaitsFor};
+pub use crate::policy::broker::Priority;
+pub use meaning::shown;
 pub use messages::{
     Decided, Hello, How, Inside, Job, Of, OfRun, Order, RefusedFor, Sampled, ToBroker, ToRun,
 };

@@ -13,6 +13,9 @@ use super::protocol::Scope;
 /// Names the socket of the broker to talk to.
 pub const VARIABLE: &str = "SANDTEST_BROKER";
 
+/// In the environment of a job: the lease of its run, and the job's number, for a run inside of it.
+pub const LEASE: &str = "SANDTEST_LEASE";
+
 /// The slice of a user's manager below which all of that user's runs are.
 pub const SLICE: &str = "sandtest.slice";
 
@@ -31,6 +34,12 @@ pub fn candidates() -> Vec<PathBuf> {
         Some(path) => vec![path.into()],
         None => vec![usual(Scope::System), usual(Scope::User)],
     }
+}
+
+/// Where a broker of one's own is to listen: where it was said to, or at this user's usual place.
+pub fn own() -> PathBuf {
+    let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    named.map_or_else(|| usual(Scope::User), PathBuf::from)
 }
 
 /// A file beside a socket.

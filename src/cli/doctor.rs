@@ -71,8 +71,14 @@ fn report() -> Result<Report, String> {
             cpu_max: Some(Cpus { milli: 1000 }),
             ..Limits::default()
         };
-        let mut request =
-            Request { id: &id, budget: &profile.budget, job: &job, guardian: pid, announce: &mut announce };
+        let mut request = Request {
+            id: &id,
+            budget: &profile.budget,
+            job: &job,
+            guardian: pid,
+            slice: None,
+            announce: &mut announce,
+        };
         let place = isolation::establish(&mut request);
         let _ = place.ground.remove(Duration::ZERO);
         place.leave();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
@@ -30,7 +31,7 @@ use crate::report::terminal::TerminalReporter;
 use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
 use crate::run::temporary::Temporary;
-use crate::run::{Plan, Streams, sweep};
+use crate::run::{Introduced, Plan, Streams, sweep};
 use crate::source::{self, Draft};
 
 /// A list of jobs larger than this is a mistake.
@@ -113,6 +114,9 @@ pub struct ExecArgs {
     #[arg(long, value_name = "WHAT", value_parser = option::<Leak>, help_heading = "When it ends")]
     leak: Option<Leak>,
 
+    #[command(flatten)]
+    beside: BesideArgs,
+
     /// Write all that the governor sees and decides to FILE, for sandtest replay
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     record: Option<PathBuf>,
@@ -193,6 +197,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     if !pass_through {
         warn_of_unmatched(&settings.rules, &names);
     }
+    let governed = args.governor == Governing::On && args.isolation != Mode::Off;
+    let broker = args.beside.seek(governed, tell).map_err(Failure::new)?;
+    let kins = broker.as_ref().map(|_| kins(&drafts)).unwrap_or_default();
     let jobs = jobs(drafts, names, &settings.rules, &profile);
     let mut reporters = Reporters::default();
     if let Some(path) = &args.json {
@@ -222,7 +229,8 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     // Forked here: everything before this line runs on one thread, and so does the fork.
     let mut guardian = Guardian::fork().map_err(Failure::new)?;
     let limits = (&profile.budget, &smallest(&jobs));
-    let place = match place(args, &id, limits, &mut guardian, &mut record) {
+    let slice = beside::slice(broker.as_ref());
+    let place = match place(args, &id, limits, slice, &mut guardian, &mut record) {
         Ok(place) => place,
         Err(failure) => {
             guardian.dismiss();
@@ -231,13 +239,34 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }
     };
     let temporary = temporary.and_then(|folder| make_temporary(folder, &mut record));
-    let governed = args.governor == Governing::On && args.isolation != Mode::Off;
     let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
     let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
     let count = jobs.len();
+    let parallel = most.min(count).max(1);
+    let introduction = Introduction {
+        name: run_name(args, &jobs),
+        jobs: &jobs,
+        parallel,
+        groups: profile.groups.values().copied().collect(),
+        ground: &place.ground,
+    };
+    let refused = refusal(args.isolation, &place.isolation);
+    let served = match &broker {
+        Some(socket) if refused.is_none() => args.beside.introduce(socket, &introduction, tell),
+        _ => Ok(None),
+    };
+    let (served, refused) = match served {
+        Ok(greeted) => {
+            let known = |greeted| Introduced { greeted, jobs: beside::words(&jobs, kins) };
+            (greeted.map(known), refused)
+        }
+        Err(why) => (None, Some(why)),
+    };
     let plan = Plan {
         jobs,
-        parallel: most.min(count).max(1),
+        parallel,
+        served,
+        wait: args.beside.wait(),
         outlook: governed.then(|| Outlook {
             memory: settings.visible.visible_memory,
             cpus: settings.visible.cpus,
@@ -261,7 +290,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         profile,
         id,
     };
-    let ended = match refusal(args.isolation, &place.isolation) {
+    let ended = match refused {
         Some(refused) => Err(Failure::new(refused)),
         None => crate::run::execute(plan, |event| reporters.report(event)).map_err(Failure::new),
     };
@@ -286,6 +315,23 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         tell(&format!("write {}: {error}; the record ends early", path.display()));
     }
     Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
+}
+
+/// Which jobs are alike, said so that it is true from wherever.
+fn kins(drafts: &[Draft]) -> Vec<String> {
+    source::kin::words(drafts, &std::env::current_dir().unwrap_or_default())
+}
+
+/// What people know the run by.
+fn run_name(args: &ExecArgs, jobs: &[Job]) -> String {
+    let first = || jobs.first().map_or(String::new(), |job| job.name.clone());
+    match &args.jobs_from {
+        Some(path) if path == Path::new("-") => {
+            format!("{}, and {} more", first(), jobs.len().saturating_sub(1))
+        }
+        Some(path) => path.display().to_string(),
+        None => first(),
+    }
 }
 
 /// The folder for the jobs' temporary directories; without it they have the one that we were given.
@@ -434,6 +480,7 @@ fn place(
     args: &ExecArgs,
     id: &crate::model::RunId,
     (budget, job): (&Limits, &Limits),
+    slice: Option<&str>,
     guardian: &mut Guardian,
     record: &mut Record,
 ) -> Result<Place, Failure> {
@@ -446,7 +493,7 @@ fn place(
         record.note_groups(groups).map_err(|error| error.to_string())?;
         guardian.charge(id, groups).map_err(|error| error.to_string())
     };
-    let mut request = Request { id, budget, job, guardian: pid, announce: &mut announce };
+    let mut request = Request { id, budget, job, guardian: pid, slice, announce: &mut announce };
     Ok(isolation::establish(&mut request))
 }
 

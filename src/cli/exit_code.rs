@@ -19,6 +19,9 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Of a run of one command whose streams were passed through: the command's own.
 pub fn of_single(summary: &Summary) -> u8 {
+    if summary.finished.closed == Some(Cause::NoPermit) {
+        return OWN_FAILURE;
+    }
     let Some(last) = &summary.last else {
         return summary.asked_to_end.map_or(OWN_FAILURE, of_signal);
     };
@@ -53,6 +56,7 @@ pub fn of_many(summary: &Summary) -> u8 {
     let finished = &summary.finished;
     match finished {
         _ if finished.interrupted => INTERRUPTED,
+        _ if finished.closed == Some(Cause::NoPermit) => OWN_FAILURE,
         _ if finished.passed + finished.failed + finished.not_run == 0 => NO_JOBS,
         _ if finished.failed > 0 || finished.not_run > 0 => SOME_FAILED,
         _ => OK,

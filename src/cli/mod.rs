@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
 //! - [`doctor`]: what this environment allows, and how to get more
@@ -12,6 +13,7 @@
 //! - [`terms`]: what one user may have of a shared box
 //! - [`settings`]: the profile that is in force, command line included
 
+pub mod beside;
 pub mod doctor;
 pub mod exec;
 pub mod exit_code;

@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub job: &'a Limits,
     /// The guardian: it goes where we go.
     pub guardian: u32,
+    /// Where systemd is to place the run; its default if `None`.
+    pub slice: Option<&'a str>,
     /// Told the groups before they are made; an error ends the attempt to make them.
     pub announce: &'a mut dyn FnMut(&[PathBuf]) -> Result<(), String>,
 }
@@ -202,7 +204,8 @@ enum Scope {
 fn ask_for_scope(request: &Request, missing: &mut Vec<Missing>) -> Scope {
     let pids = vec![std::process::id(), request.guardian];
     let description = format!("sandtest run {}", request.id);
-    if let Err(error) = scope::enter_scope(ScopeRequest { pids, description, slice: None }) {
+    let slice = request.slice.map(str::to_owned);
+    if let Err(error) = scope::enter_scope(ScopeRequest { pids, description, slice }) {
         missing.push(Missing { what: error.to_string(), fix: error.fix() });
         return Scope::Refused;
     }

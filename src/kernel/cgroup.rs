@@ -40,6 +40,19 @@ pub fn freeze(group: &Dir, frozen: bool) -> Result<(), KernelError> {
     group.write("cgroup.freeze", if frozen { "1" } else { "0" })
 }
 
+/// Whether every process in the group and below it stands still: `frozen` of `cgroup.events`.
+///
+/// # Errors
+/// [`KernelError::Read`], [`KernelError::Malformed`].
+pub fn frozen(group: &Dir) -> Result<bool, KernelError> {
+    let text = group.read("cgroup.events")?;
+    keyed(&text, "frozen").map(|value| value != 0).ok_or_else(|| KernelError::Malformed {
+        path: group.path().join("cgroup.events"),
+        text,
+        expected: "a line `frozen 0` or `frozen 1`",
+    })
+}
+
 /// Waits until no process is left, at most `limit`. Returns whether that came true.
 ///
 /// # Errors

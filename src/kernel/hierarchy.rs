@@ -90,6 +90,12 @@ pub fn here() -> Vec<Hierarchy> {
     parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
 }
 
+/// The path of a v2 group from the root of that tree, as it is mounted here.
+pub fn from_root(group: &Path) -> Option<String> {
+    let mount = here().into_iter().find(|hierarchy| hierarchy.v2)?.mount;
+    Some(format!("/{}", group.strip_prefix(mount).ok()?.to_str()?))
+}
+
 /// The hierarchies of a process with these `mountinfo` and `cgroup` files.
 pub fn parse(mountinfo: &str, cgroup: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();

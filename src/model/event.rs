@@ -10,7 +10,8 @@ use super::diagnosis::Diagnosis;
 use super::governor::{Decision, Governed};
 use super::profile::Origin;
 use super::retry::Unsettled;
-use super::{Attempt, AttemptId, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
+use super::view::WaitView;
+use super::{Attempt, AttemptId, Bytes, Cause, Evidence, Exit, Isolation, Limits, Outcome, RunId, Verdict};
 
 /// Something that happened in a run, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,10 +59,54 @@ pub enum Event {
         /// The name of the job that it is about.
         job: Option<String>,
     },
+    /// Something has changed between the run and the broker that decides for it and others.
+    Broker {
+        /// When, since the run began.
+        at: Duration,
+        /// What.
+        news: BrokerNews,
+    },
     /// An attempt ended, its cgroup is empty and its evidence read.
     AttemptFinished(Box<AttemptFinished>),
     /// The last event.
     RunFinished(RunFinished),
+}
+
+/// What has changed between a run and its broker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BrokerNews {
+    /// Nothing of the run runs, and others are asked before it.
+    Waits {
+        /// So many runs.
+        ahead: u32,
+        /// Why.
+        wait: WaitView,
+    },
+    /// It is gone: nothing starts for a second.
+    Lost,
+    /// The run goes on by itself.
+    Alone {
+        /// With so much memory; `None` where nothing limits it.
+        memory: Option<Bytes>,
+        /// And so many jobs, whatever processors they use.
+        jobs: u32,
+    },
+    /// It is there again, and decides.
+    Back,
+    /// It did not understand something: one of both is mistaken.
+    Complaint {
+        /// In its words.
+        message: String,
+    },
+}
+
+/// The broker that decides for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerPlace {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// For whom it decides: `user`, `system`.
+    pub scope: &'static str,
 }
 
 /// What a run is about to do.
@@ -83,6 +128,8 @@ pub struct RunStarted {
     pub absent_sensors: Vec<&'static str>,
     /// Whether this is one job with its streams passed through.
     pub pass_through: bool,
+    /// Who decides for it; `None`: it does itself.
+    pub broker: Option<BrokerPlace>,
 }
 
 /// One attempt's end, with everything that is known of it.
@@ -191,7 +238,7 @@ pub struct RunFinished {
     pub leaked: u64,
     /// Whether someone asked for the end.
     pub interrupted: bool,
-    /// Why nothing more was started before all had run: `MaxFail`, `RunTimeout` or `Interrupted`.
+    /// Why nothing more was started before all had run: `MaxFail`, `RunTimeout`, `NoPermit` or `Interrupted`.
     pub closed: Option<Cause>,
     /// What the governor came to; `None` without one.
     pub governed: Option<Governed>,

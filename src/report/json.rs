@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::Reporter;
 use super::paragraph::explain;
 use crate::model::diagnosis::Diagnosis;
-use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted};
+use crate::model::event::{AttemptFinished, BrokerNews, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::isolation::Missing;
 use crate::model::leftovers::{Files, Object};
 use crate::model::retry::Unsettled;
+use crate::model::view::WaitsFor;
 use crate::model::{
     Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, Profile, RunId, Tier,
     Verdict,
@@ -43,12 +44,18 @@ enum Line<'a> {
         sampled: Vec<LimitName>,
         not_enforced: Vec<LimitName>,
         missing: &'a [Missing],
+        broker: Option<Place<'a>>,
     },
     Governor {
         at_ms: f64,
         job: Option<&'a str>,
         #[serde(flatten)]
         decision: Figures,
+    },
+    Broker {
+        at_ms: f64,
+        #[serde(flatten)]
+        news: News<'a>,
     },
     AttemptSlow {
         job: &'a str,
@@ -79,6 +86,23 @@ enum Line<'a> {
         governor: Option<Governor>,
         wall_ms: f64,
     },
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    socket: &'a Path,
+    scope: &'a str,
+}
+
+/// What has changed between the run and its broker.
+#[derive(Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+enum News<'a> {
+    Waits { ahead: u32, why: WaitsFor, signal: Option<Signal>, value: Option<u64>, line: Option<u64> },
+    Lost,
+    Alone { memory: Option<Bytes>, jobs: u32 },
+    Back,
+    Complaint { message: &'a str },
 }
 
 /// A decision without the attempt's number in the run, which is nobody's business: the job is named.
@@ -185,6 +209,7 @@ impl<W: Write> JsonReporter<W> {
             sampled: started.isolation.held_by(Enforcement::Sampled),
             not_enforced: started.isolation.held_by(Enforcement::None),
             missing: &started.isolation.missing,
+            broker: started.broker.as_ref().map(|of| Place { socket: &of.socket, scope: of.scope }),
         })
     }
 
@@ -247,6 +272,23 @@ impl<W: Write> JsonReporter<W> {
         self.write(&Line::Governor { at_ms: ms(at), job, decision })
     }
 
+    fn broker(&mut self, at: Duration, news: &BrokerNews) -> io::Result<()> {
+        let news = match news {
+            BrokerNews::Waits { ahead, wait } => News::Waits {
+                ahead: *ahead,
+                why: wait.why,
+                signal: wait.reason.and_then(|reason| reason.signal),
+                value: wait.reason.map(|reason| reason.value),
+                line: wait.reason.map(|reason| reason.line),
+            },
+            BrokerNews::Lost => News::Lost,
+            BrokerNews::Alone { memory, jobs } => News::Alone { memory: *memory, jobs: *jobs },
+            BrokerNews::Back => News::Back,
+            BrokerNews::Complaint { message } => News::Complaint { message },
+        };
+        self.write(&Line::Broker { at_ms: ms(at), news })
+    }
+
     fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
         self.write(&Line::RunFinished {
             passed: finished.passed,
@@ -276,6 +318,7 @@ impl<W: Write> Reporter for JsonReporter<W> {
             Event::RunStarted(started) => self.run_started(started),
             Event::AttemptStarted { .. } => Ok(()),
             Event::Governor { at, decision, job } => self.decided(*at, decision, job.as_deref()),
+            Event::Broker { at, news } => self.broker(*at, news),
             Event::Slow { attempt, job, elapsed } => self.write(&Line::AttemptSlow {
                 job,
                 attempt: attempt.id.number,

@@ -164,7 +164,8 @@ impl Reporter for JunitReporter {
             Event::AttemptStarted { .. }
             | Event::Slow { .. }
             | Event::Unsettled { .. }
-            | Event::Governor { .. } => {}
+            | Event::Governor { .. }
+            | Event::Broker { .. } => {}
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! - [`whole_file`]: how those two are written
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`governor`]: what the governor decided, in words
+//! - [`broker`]: what happens between a run and its broker, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
 //! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
 //! - [`inquest`]: the file where all of that goes
@@ -15,6 +16,7 @@
 //! - [`board`]: how things stand at a broker
 
 pub mod board;
+pub mod broker;
 pub mod diagnosis;
 pub mod governor;
 pub mod html;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::paragraph::{explain, not_held, short, signal_name};
 use super::progress::Progress;
-use super::{Reporter, diagnosis, governor};
-use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
+use super::{Reporter, broker, diagnosis, governor};
+use crate::model::event::{AttemptFinished, BrokerNews, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::retry::Unsettled;
 use crate::model::text::acts;
@@ -39,6 +39,8 @@ pub struct TerminalReporter<W> {
     litter: Option<String>,
     /// How things stood when that was last told.
     state: State,
+    /// Why nothing of the run ran, when that was last told.
+    waits: Option<String>,
 }
 
 /// Standard error, even if a job that shares it has made it non-blocking and full.
@@ -95,6 +97,7 @@ impl<W: Write> TerminalReporter<W> {
             littered: 0,
             litter: None,
             state: State::Green,
+            waits: None,
         }
     }
 
@@ -116,8 +119,9 @@ impl<W: Write> TerminalReporter<W> {
         }
         let jobs = if started.jobs == 1 { "1 job".into() } else { format!("{} jobs", started.jobs) };
         let budget = started.budget.memory_max.map_or(String::new(), |max| format!(", budget {max}"));
+        let broker = started.broker.as_ref().map_or(String::new(), |of| format!(", {}'s broker", of.scope));
         let line = format!(
-            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{}",
+            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{broker}{}",
             started.parallel,
             started.profile,
             hint.unwrap_or_default()
@@ -291,6 +295,10 @@ impl<W: Write> TerminalReporter<W> {
     }
 
     fn run_finished(&mut self, finished: &RunFinished) -> io::Result<()> {
+        if finished.closed == Some(Cause::NoPermit) {
+            self.progress.take().iter().for_each(Progress::finish);
+            return self.never_started(finished.wall);
+        }
         // A run of many, and of at least one, began with it.
         let Some(progress) = self.progress.take() else { return Ok(()) };
         progress.finish();
@@ -358,6 +366,25 @@ impl<W: Write> TerminalReporter<W> {
         let sentence = self.wrap(&governor::sentence(decision, job), 10);
         let text = format!("{word}  {}", sentence.trim_start());
         self.above(text.as_bytes())
+    }
+
+    /// Of a single command only what holds it up.
+    fn broker(&mut self, news: &BrokerNews) -> io::Result<()> {
+        if let BrokerNews::Waits { ahead, wait } = news {
+            self.waits = Some(broker::waits(*ahead, *wait));
+        } else if self.pass_through {
+            return Ok(());
+        }
+        let line = self.wrap(&format!("sandtest: {}", broker::sentence(news)), 0);
+        self.above(line.as_bytes())
+    }
+
+    /// Why a run is over of which nothing was started.
+    fn never_started(&mut self, wall: Duration) -> io::Result<()> {
+        let why = self.waits.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+        let line =
+            format!("sandtest: nothing could be started in {}{why}; --wait gives it longer", short(wall));
+        self.sink.write_all(self.wrap(&line, 0).as_bytes())
     }
 
     fn started(&mut self, attempt: Attempt, job: &str) {
@@ -440,6 +467,7 @@ impl<W: Write> Reporter for TerminalReporter<W> {
                 Ok(())
             }
             Event::Governor { decision, job, .. } => self.decided(decision, job.as_deref()),
+            Event::Broker { news, .. } => self.broker(news),
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
             Event::RunFinished(finished) => self.run_finished(finished),
         }

@@ -64,6 +64,8 @@ pub(super) enum News {
     Diagnosed(AttemptId, Box<Diagnosis>),
     /// Groups that were needed beside it, and are empty.
     Aside(Box<Group>),
+    /// All of it stands still, as it should.
+    Frozen(AttemptId),
 }
 
 /// Everything known of an attempt that is over.

@@ -22,7 +22,8 @@ use super::outlast::Outlast;
 use super::program::Programs;
 use super::recording::Recorder;
 use super::signals::{Asked, Signals};
-use super::{Plan, Streams, sample, specs};
+use super::{Plan, Streams, sample, served, specs};
+use crate::broker::client::Link;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
@@ -76,9 +77,11 @@ pub fn execute(plan: Plan, mut report: impl FnMut(&Event)) -> Result<Summary, Ke
     summary
 }
 
-struct Drive {
-    shared: Rc<Shared>,
+pub(super) struct Drive {
+    pub(super) shared: Rc<Shared>,
     scheduler: Scheduler,
+    /// Where one decides for this run and others.
+    pub(super) broker: Option<Link>,
     signals: Signals,
     programs: Programs,
     news: mpsc::UnboundedReceiver<News>,
@@ -103,7 +106,7 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(plan: Plan) -> Result<Drive, KernelError> {
+    fn new(mut plan: Plan) -> Result<Drive, KernelError> {
         let failed = |source: io::Error| KernelError::Call { what: "set up the run's loop", source };
         if plan.ground.v2().is_none() {
             tree::become_subreaper()?;
@@ -114,7 +117,11 @@ impl Drive {
         let (settings, jobs) = (specs::settings(&plan), specs::jobs(&plan));
         let names = || plan.jobs.iter().map(|job| job.name.clone()).collect();
         let recording = plan.recording.as_ref().map(File::try_clone).transpose().map_err(failed)?;
+        let served = plan.served.take();
+        let broker =
+            served.map(|broker| Link::over(broker.greeted, broker.jobs)).transpose().map_err(failed)?;
         Ok(Drive {
+            broker,
             recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
             scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
@@ -155,12 +162,13 @@ impl Drive {
             parallel: plan.parallel,
             absent_sensors: self.eyes.as_ref().map(Eyes::absent).unwrap_or_default(),
             pass_through: plan.streams == Streams::PassThrough,
+            broker: self.broker.as_ref().map(served::place),
         }));
         if sample::is_needed(&plan.isolation) {
             let limits = plan.jobs.iter().map(|job| job.settings.limits).collect();
             tokio::task::spawn_local(sample::watch(self.shared.live.clone(), limits));
         }
-        if plan.outlook.is_some() {
+        if self.scheduler.next_look().is_some() {
             // The cap is as it should be before anything starts.
             let seen = self.look(self.shared.clock.now());
             self.step(Input::Sense(Box::new(seen)), report);
@@ -174,6 +182,7 @@ impl Drive {
             }
             self.step(input, report);
         }
+        self.broker.iter_mut().for_each(Link::bye);
         self.inquests.finish().await;
         while let Ok(news) = self.news.try_recv() {
             if let News::Aside(groups) = news {
@@ -210,6 +219,12 @@ impl Drive {
                     Asked::Stop => self.stop(),
                     Asked::Child => self.follow_a_stopped_job(),
                 },
+                // Before any end: what the broker killed itself, since we were late, it had told us to evict.
+                told = served::told(&mut self.broker) => {
+                    if let Some(input) = self.hear(told, report) {
+                        return input;
+                    }
+                }
                 Some(news) = self.news.recv() => match news {
                     News::Started(attempt) => {
                         report(&Event::AttemptStarted { attempt, job: self.name(attempt.id.job) });
@@ -228,6 +243,7 @@ impl Drive {
                         return Input::Diagnosed(id);
                     }
                     News::Aside(groups) => self.keeper.remove(*groups),
+                    News::Frozen(id) => self.broker.iter_mut().for_each(|link| link.frozen(id)),
                 },
                 () = until => {
                     let now = self.shared.clock.now();
@@ -239,11 +255,12 @@ impl Drive {
     }
 
     /// One step, and those that follow from what it asks for.
-    fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
+    pub(super) fn step(&mut self, input: Input, report: &mut impl FnMut(&Event)) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.step_once(input, &mut inputs, report);
         }
+        self.broker.iter_mut().for_each(Link::flush);
     }
 
     fn step_once(&mut self, input: Input, more: &mut VecDeque<Input>, report: &mut impl FnMut(&Event)) {
@@ -270,6 +287,9 @@ impl Drive {
                 Effect::Freeze(id) => {
                     if let Some(live) = self.shared.live.get(id) {
                         live.hold(now);
+                        if self.broker.as_ref().is_some_and(Link::is_up) {
+                            served::watch_freeze(id, live, self.shared.news.clone());
+                        }
                     }
                 }
                 Effect::Thaw(id) => {
@@ -279,7 +299,12 @@ impl Drive {
                 }
                 // One that was not taken is seen as such at the next look, and written again.
                 Effect::Cap(cap) => drop(self.shared.plan.ground.set_cap(cap)),
-                Effect::Tell(_) | Effect::Alone(_) => {}
+                Effect::Tell(said) => {
+                    if let Some(link) = &mut self.broker {
+                        link.tell(said);
+                    }
+                }
+                Effect::Alone(share) => report(&self.alone(share)),
                 Effect::Decided(decision) => {
                     let job = decision.attempt.map(|id| self.name(id.job));
                     report(&Event::Governor { at: now, decision, job });
@@ -360,7 +385,8 @@ impl Drive {
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
-        let program = self.programs.program(job, attempt, groups);
+        let nest = self.broker.as_ref().map(|link| served::nest(link, attempt.id.job));
+        let program = self.programs.program(job, attempt, groups, nest.as_ref());
         let prepared = self
             .prepared
             .remove(&attempt.id)

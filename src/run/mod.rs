@@ -7,6 +7,7 @@
 //! - [`attempt`]: one attempt from its groups to its evidence
 //! - [`wait`]: for its first process, and for what may go on after it
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
+//! - [`served`]: the broker that decides for this run and others
 //! - [`inquest`]: what one whose time is up was doing
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
 //! - [`aftermath`]: what it left beside processes
@@ -38,6 +39,7 @@ pub mod program;
 pub mod record;
 pub mod recording;
 pub mod sample;
+pub mod served;
 pub mod settle;
 pub mod signals;
 pub mod specs;
@@ -46,4 +48,4 @@ pub mod temporary;
 pub mod wait;
 
 pub use drive::execute;
-pub use plan::{Plan, Streams};
+pub use plan::{Introduced, Plan, Streams};

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::look::Outlook;
 use super::temporary::Temporary;
+use crate::broker::client::{Greeted, JobWords};
 use crate::kernel::ground::Ground;
 use crate::model::{Isolation, Job, Limits, MaxFail, Profile, RunId};
 
@@ -28,6 +30,10 @@ pub struct Plan {
     pub parallel: usize,
     /// What the governor goes by; `None` for none.
     pub outlook: Option<Outlook>,
+    /// The broker for many runs that is asked; `None`: the run has one of its own.
+    pub served: Option<Introduced>,
+    /// How long the first start may take to come.
+    pub wait: Option<Duration>,
     /// Where all that the governor sees and decides is written.
     pub recording: Option<File>,
     /// After how many failures nothing more is started.
@@ -40,6 +46,15 @@ pub struct Plan {
     pub temporary: Option<Arc<Temporary>>,
     /// The guardian: a child of ours that is no job's.
     pub guardian: u32,
+}
+
+/// A broker that knows the run.
+#[derive(Debug)]
+pub struct Introduced {
+    /// The connection.
+    pub greeted: Greeted,
+    /// What it is told of each job, in their order.
+    pub jobs: Vec<JobWords>,
 }
 
 /// What happens to the jobs' standard streams.

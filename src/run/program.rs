@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, eaccess};
 
+use crate::broker::socket::{LEASE, VARIABLE as BROKER};
 use crate::kernel::child::Step;
 use crate::kernel::spawn::{Environment, Program, SpawnFailure};
 use crate::model::event::SpawnError;
@@ -30,10 +31,21 @@ pub struct Programs {
     found: HashMap<OsString, PathBuf>,
 }
 
+/// What a run inside of a job needs to ask the same broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nest {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The run's lease, and the job.
+    pub inside: String,
+}
+
 impl Programs {
     /// With this process's environment, for `run`. `temporary`: each attempt has a `TMPDIR` of its own.
     pub fn new(run: &RunId, temporary: bool) -> Programs {
-        let ours = |name: &[u8]| name.starts_with(b"SANDTEST_") || (temporary && name == b"TMPDIR");
+        // Where the broker is was said by somebody else, for all.
+        let is_own = |name: &[u8]| name.starts_with(b"SANDTEST_") && name != BROKER.as_bytes();
+        let ours = |name: &[u8]| is_own(name) || (temporary && name == b"TMPDIR");
         let inherited = std::env::vars_os().filter(|(name, _)| !ours(name.as_bytes()));
         let mut environment: Vec<CString> =
             inherited.filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())).collect();
@@ -48,17 +60,28 @@ impl Programs {
         }
     }
 
-    /// The program of `job` for this `attempt`, which has these places in the job's groups.
+    /// The program of `job` for this `attempt`, which has these places in the job's groups. `nest`: where a broker decides
+    /// for this run.
     ///
     /// # Errors
     /// [`SpawnError`] with 127 if there is no such file, 126 if it can't be executed.
-    pub fn program(&mut self, job: &Job, attempt: Attempt, groups: &[u32]) -> Result<Program, SpawnError> {
+    pub fn program(
+        &mut self,
+        job: &Job,
+        attempt: Attempt,
+        groups: &[u32],
+        nest: Option<&Nest>,
+    ) -> Result<Program, SpawnError> {
         let path = self.find(&job.command.program)?;
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
         let mut own = Vec::new();
         own.extend(entry(b"SANDTEST_JOB", job.name.as_bytes()));
         own.extend(entry(b"SANDTEST_ATTEMPT", attempt.id.number.to_string().as_bytes()));
         own.extend(entry(b"SANDTEST_SLOT", attempt.slot.to_string().as_bytes()));
+        if let Some(nest) = nest {
+            own.extend(entry(BROKER.as_bytes(), nest.socket.as_os_str().as_bytes()));
+            own.extend(entry(LEASE.as_bytes(), nest.inside.as_bytes()));
+        }
         for (name, slot) in job.groups.iter().zip(groups) {
             own.extend(entry(group_variable(name).as_bytes(), slot.to_string().as_bytes()));
         }
@@ -76,7 +99,9 @@ impl Programs {
         own.extend(said.iter().filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())));
         let mut shared =
             if job.shard.is_some() { &self.environment_of_shards } else { &self.environment }.clone();
-        let is_replaced = |entry: &CString| said.iter().any(|(name, _)| is_named(entry, name));
+        let is_replaced = |entry: &CString| {
+            said.iter().any(|(name, _)| is_named(entry, name)) || (nest.is_some() && is_named(entry, BROKER))
+        };
         if shared.iter().any(is_replaced) {
             shared = shared.iter().filter(|entry| !is_replaced(entry)).cloned().collect();
         }

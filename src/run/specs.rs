@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Plan;
 use crate::model::Job;
 use crate::policy::governor::JobFacts;
-use crate::policy::scheduler::{JobSpec, Settings};
+use crate::policy::scheduler::{JobSpec, Served, Settings};
 
 /// Of the run.
 pub fn settings(plan: &Plan) -> Settings {
@@ -17,8 +17,8 @@ pub fn settings(plan: &Plan) -> Settings {
         settle_timeout: plan.profile.settle_timeout,
         groups: plan.profile.groups.values().copied().collect(),
         seed: plan.id.0.bytes().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(byte)),
-        served: None,
-        wait: None,
+        served: plan.served.as_ref().map(|broker| Served { sample: broker.greeted.sample }),
+        wait: plan.wait,
         governor: plan.outlook.as_ref().map(|outlook| outlook.settings(&plan.profile)),
     }
 }

@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scene::{Broker, Client, connect_as, is_root, sandtest, wait_until};
+use crate::scene::{Broker, Client, PATIENCE, connect_as, is_root, sandtest, wait_until};
 use crate::suite::Suite;
 
 const ON_A_PORT: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
@@ -29,6 +30,18 @@ fn ask(mut stream: impl Read + Write, request: &str) -> String {
 
 fn get(address: &str) -> String {
     ask(TcpStream::connect(address).unwrap(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+/// What a broker says that should not come up. One that does is not waited for.
+fn refused(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Of one that has ended that is passed over.
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
 }
 
 fn value(page: &str, series: &str) -> f64 {
@@ -81,7 +94,8 @@ fn users_are_told_apart_where_all_are_served() {
     let theirs = Client::over(connect_as(1001, &broker.socket));
     let theirs = Suite::over(theirs, "secret-run", 1, &[("secret-job", 30), ("other", 30)]);
     let own = Suite::start(&broker, "mine", 1, &[("my-job", 10)]);
-    (theirs.wait_for("grant", 1), own.wait_for("grant", 1));
+    theirs.wait_for("grant", 1);
+    own.wait_for("grant", 1);
     let page = get(&address);
     assert_eq!(value(&page, "sandtest_user_jobs_running{user=\"1001\"}"), 1.0);
     assert_eq!(value(&page, "sandtest_user_jobs_waiting{user=\"1001\"}"), 1.0);
@@ -132,7 +146,7 @@ fn what_others_could_reach_is_refused() {
         let socket = folder.path().join("b.sock");
         let mut command = sandtest();
         command.arg("serve").arg("--socket").arg(&socket).args(["--metrics-listen", address]);
-        let output = command.output().unwrap();
+        let output = refused(command);
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(125), "{told}");
         assert!(told.contains("others could reach it; use 127.0.0.1"), "{told}");
@@ -147,7 +161,7 @@ fn a_socket_that_was_asked_for_and_can_not_be_is_a_reason_not_to_serve() {
     let serve = |metrics: &std::path::Path| {
         let mut command = sandtest();
         command.arg("serve").arg("--socket").arg(&socket).arg("--metrics-socket").arg(metrics);
-        command.output().unwrap()
+        refused(command)
     };
     std::fs::write(&metrics, "mine").unwrap();
     let output = serve(&metrics);

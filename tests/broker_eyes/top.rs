@@ -157,3 +157,80 @@ fn without_a_terminal_it_names_what_does_without() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("needs a terminal") && told.contains("sandtest status"), "{told}");
 }
+
+/// A run of these commands that asks the broker, and its events once it has ended.
+fn exec(
+    broker: &Broker,
+    list: &str,
+    options: &[&str],
+) -> (std::process::Child, impl Fn() -> Vec<serde_json::Value>) {
+    std::fs::write(broker.path("list"), list).unwrap();
+    let events = broker.path("events");
+    let mut command = sandtest();
+    command.current_dir(broker.path("")).env("XDG_STATE_HOME", broker.path("state"));
+    command
+        .env("SANDTEST_BROKER", &broker.socket)
+        .args(["exec", "--broker", "require", "--json"])
+        .arg(&events);
+    let child = command.args(options).args(["--jobs-from", "list"]).stderr(Stdio::null()).spawn().unwrap();
+    let read = move || {
+        let text = std::fs::read_to_string(&events).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    (child, read)
+}
+
+#[test]
+fn a_real_run_is_shown_with_its_names_and_its_job_stands_still_without_being_charged() {
+    let broker = Broker::start(&[]);
+    // Longer than it takes, and shorter than it will stand still.
+    let job = "python3 -c 'import time; [time.sleep(0.01) for _ in range(150)]'\n";
+    let (mut child, events) = exec(&broker, job, &["--timeout", "4s"]);
+    let Some(terminal) = top(&broker, 80, 24, "") else {
+        child.wait().unwrap();
+        return;
+    };
+    terminal.wait_until("its name and its run's", |screen| {
+        screen.contains("python3 -c") && screen.contains("running") && screen.contains("list")
+    });
+    terminal.press("Down");
+    terminal.press("f");
+    terminal.wait_for("pinned");
+    // Longer than its time-out.
+    std::thread::sleep(std::time::Duration::from_millis(4500));
+    assert!(child.try_wait().unwrap().is_none(), "it stands still");
+    terminal.press("f");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let events = events();
+    let ended = events.iter().find(|event| event["event"] == "attempt-finished").unwrap();
+    assert!(ended["frozen_ms"].as_f64().unwrap() > 4000.0, "{ended}");
+    assert_eq!(ended["verdict"], "pass");
+}
+
+#[test]
+fn what_is_killed_by_hand_in_a_real_run_has_failed_and_the_others_go_on() {
+    let broker = Broker::start(&[]);
+    let (mut child, events) =
+        exec(&broker, "sleep 600\nsleep 0.3\n", &["-j", "1", "--retries", "3", "--no-fail-fast"]);
+    let Some(terminal) = top(&broker, 80, 24, "") else {
+        child.kill().unwrap();
+        return;
+    };
+    terminal
+        .wait_until("the first runs", |screen| screen.contains("running") && screen.contains("sleep 600"));
+    terminal.press("Down");
+    terminal.press("k");
+    terminal.wait_for("kill sleep 600? y: yes");
+    terminal.press("y");
+    assert_eq!(child.wait().unwrap().code(), Some(100));
+    let ended: Vec<serde_json::Value> =
+        events().into_iter().filter(|event| event["event"] == "attempt-finished").collect();
+    assert_eq!(ended.len(), 2, "it is not tried again");
+    assert_eq!(
+        (&ended[0]["cause"], &ended[0]["verdict"]),
+        (&"by-hand".into(), &"fail".into()),
+        "{}",
+        ended[0]
+    );
+    assert_eq!(ended[1]["verdict"], "pass");
+}

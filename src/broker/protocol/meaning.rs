@@ -185,7 +185,7 @@ impl How {
 
 /// A name as people are shown it: nothing in it acts upon a terminal, and what is long lacks its middle, since command
 /// lines differ at their ends.
-fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let name = harmless(name);
     if name.len() <= LONGEST_SHOWN {
         return name;

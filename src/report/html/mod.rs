@@ -68,7 +68,7 @@ impl Reporter for HtmlReporter {
                 self.run.finished(finished);
                 return self.file.write(&page::page(&self.run)?);
             }
-            Event::Slow { .. } | Event::Unsettled { .. } => {}
+            Event::Slow { .. } | Event::Unsettled { .. } | Event::Broker { .. } => {}
         }
         Ok(())
     }
