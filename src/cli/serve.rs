@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use clap::{Args, ValueEnum};
 
 use super::exit_code::{OK, OWN_FAILURE};
-use super::settings::{self, Overrides};
+use super::settings::{self, Overrides, Settings};
 use super::terms::UserTerms;
 use crate::broker::protocol::Scope;
-use crate::broker::server::{Config, Listening, Scrape, View, serve};
+use crate::broker::server::{Config, Listening, Outside, Scrape, View, serve};
 use crate::broker::socket;
 use crate::kernel::{handed, process};
 use crate::profile::values::{Percent, Reserve, Timeout, option};
@@ -108,12 +108,11 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     let overrides = Overrides { reserve: args.reserve, stall: args.max_pressure, ..Overrides::default() };
     let settings = settings::resolve(&args.profile, &overrides).map_err(|error| text(&error))?;
     let profile = &settings.profile;
-    let owns_proc = settings.environment.owns_proc();
     let outlook = Outlook {
         memory: settings.visible.visible_memory,
         cpus: settings.visible.cpus,
         usual_jobs: args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize),
-        own_machine: owns_proc,
+        own_machine: settings.environment.owns_proc(),
         editor: settings.protected.group.clone(),
     };
     // Four for each client, and some for each of its jobs.
@@ -130,8 +129,15 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         None => Listening::at(&args.socket.clone().unwrap_or_else(|| socket::usual(scope)), scope),
     };
     let listening = listening.map_err(|error| text(&error))?;
-    let view = View { own_machine: owns_proc, editor: settings.protected.group.clone() };
-    let mut config = Config::new(scope, outlook.settings(profile), profile.budget, view);
+    let mut config = Config::new(scope, outlook.settings(profile), outside(&settings));
+    let name = args.profile.clone();
+    config.look_outside = Some(Box::new(move || match settings::resolve(&name, &overrides) {
+        Ok(settings) => Some(outside(&settings)),
+        Err(error) => {
+            tell(&format!("{error}; what was there before holds"));
+            None
+        }
+    }));
     config.idle_exit = match args.idle_exit {
         Some(Timeout::After(time)) => Some(time),
         Some(Timeout::None) | None => None,
@@ -158,6 +164,17 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     });
     notify::stopping();
     served.map_err(|error| text(&error))
+}
+
+/// What there is beside the runs, here and now.
+fn outside(settings: &Settings) -> Outside {
+    Outside {
+        budget: settings.profile.budget,
+        view: View {
+            own_machine: settings.environment.owns_proc(),
+            editor: settings.protected.group.clone(),
+        },
+    }
 }
 
 /// Lets metrics be read where that is asked for. Returns the port's address, in words.
@@ -189,7 +206,6 @@ fn background() -> Result<(), String> {
         .env(IN_BACKGROUND, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .current_dir(Path::new("/"))
         .spawn()
         .map_err(|error| format!("start {}: {error}", program.display()))?;
     let mut line = String::new();

@@ -115,11 +115,13 @@ fn a_user_may_have_terms_of_its_own() {
     if !is_root() {
         return eprintln!("skipped: connecting as other users takes root");
     }
-    let broker = Broker::of_all(&["--jobs", "8", "--user", "1001=jobs:1,weight:2", "--user", "1002=memory:100MiB"]);
+    let broker =
+        Broker::of_all(&["--jobs", "8", "--user", "1001=jobs:1,weight:2", "--user", "1002=memory:100MiB"]);
     let mut greeted = [1001, 1002, 1003].map(|uid| {
         let mut run = Client::over(connect_as(uid, &broker.socket));
         run.greet(json!({ "run": "r", "parallel": 4 }));
-        (0..2).for_each(|job| run.say(json!({ "type": "want", "job": job, "attempt": 1, "memory": 60 << 20 })));
+        (0..2)
+            .for_each(|job| run.say(json!({ "type": "want", "job": job, "attempt": 1, "memory": 60 << 20 })));
         assert_eq!(run.hear_a("grant")["job"], 0);
         run
     });
