@@ -6,10 +6,12 @@
 //! - [`protocol`]: lines -> messages, and what they mean to the state machine
 //! - [`socket`]: where a broker is found
 //! - [`client`]: a run's side
+//! - [`autostart`]: one that is started when it is needed
 //! - [`server`]: `sandtest serve`
 //! - [`onlooker`]: the end of one who only looks on
 //! - [`metrics`]: what Prometheus reads
 
+pub mod autostart;
 pub mod client;
 pub mod lines;
 pub mod metrics;

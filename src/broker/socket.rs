@@ -36,6 +36,12 @@ pub fn candidates() -> Vec<PathBuf> {
     }
 }
 
+/// Where a broker of one's own is to listen: where it was said to, or at this user's usual place.
+pub fn own() -> PathBuf {
+    let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    named.map_or_else(|| usual(Scope::User), PathBuf::from)
+}
+
 /// A file beside a socket.
 pub fn beside(socket: &Path, extension: &str) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::broker::client::{self, Found, Greeted, JobWords};
+use crate::broker::autostart;
+use crate::broker::client::{self, Found, Greeted, JobWords, Unserved};
 use crate::broker::protocol::{self, Hello, LONGEST_NAME, VERSION};
 use crate::broker::socket;
 use crate::kernel::ground::Ground;
@@ -29,7 +30,7 @@ const HEAVIEST: f64 = 1000.0;
 /// Options about other runs.
 #[derive(Debug, Args)]
 pub struct BesideArgs {
-    /// Share one budget with other runs: through sandtest serve where it runs, always, or never
+    /// Share one budget with other runs: through a broker where one serves, start one, refuse to run without, or never
     #[arg(long, value_name = "MODE", default_value = "auto", help_heading = "Beside other runs")]
     broker: Mode,
     /// Give up if nothing of the run could be started in this time; `none` for never [default: none]
@@ -48,6 +49,8 @@ pub struct BesideArgs {
 enum Mode {
     /// If one is there; else the run goes by itself
     Auto,
+    /// If none is there, one is started, which ends when nobody has been there for ten minutes
+    Start,
     /// Refuse to run without one
     Require,
     /// The run goes by itself
@@ -99,10 +102,23 @@ impl BesideArgs {
                 return Err("--broker require needs the governor: with --governor off or --isolation off nobody is asked"
                     .into());
             }
-            Mode::Auto if !governed => return Ok(None),
-            Mode::Auto | Mode::Require => {}
+            Mode::Auto | Mode::Start if !governed => return Ok(None),
+            Mode::Auto | Mode::Start | Mode::Require => {}
         }
-        match client::find() {
+        let found = match (self.broker, client::find()) {
+            (
+                Mode::Start,
+                Found::Nobody(_) | Found::Unusable(Unserved::Absent { .. } | Unserved::Silent { .. }),
+            ) => {
+                let socket = socket::own();
+                return match autostart::ensure(&socket) {
+                    Ok(()) => Ok(Some(socket)),
+                    Err(why) => self.by_itself(&why.to_string(), tell),
+                };
+            }
+            (_, found) => found,
+        };
+        match found {
             Found::At(path) => Ok(Some(path)),
             Found::Nobody(places) => self.without(|| {
                 let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();

@@ -1,9 +1,9 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
-//! - [`beside`]: whether a run asks a broker
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`why`]: what became of a job of the last run, and why
 //! - [`replay`]: ask the policy again what it decided

@@ -225,6 +225,10 @@ pub const STAND_EVERY: Duration = Duration::from_millis(100);
 /// A run whose broker is gone starts nothing for so long, and then decides by itself: a restart takes a tenth.
 pub const BY_ITSELF_AFTER: Duration = Duration::from_secs(1);
 
+/// For so long a run that goes by itself counts on its broker to come back: what needs more than its share until then is
+/// tried again and not given up.
+pub const BROKER_BACK: Duration = Duration::from_secs(60);
+
 /// A run whose request was not taken asks again after so long, if nothing happens before.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::governor;
 use super::paragraph::short;
+use super::{broker, governor};
+use crate::model::event::BrokerNews;
 use crate::model::governor::{Action, Decision, Signal, State};
 use crate::model::text::escaped;
+use crate::model::view::{Reason, WaitView, WaitsFor};
 use crate::model::{Bytes, Verdict};
 
 /// A longer line is none of ours.
@@ -27,6 +29,7 @@ pub struct Story {
     isolation: String,
     attempts: Vec<Attempt>,
     decisions: Vec<Decided>,
+    news: Vec<News>,
     notes: Vec<Note>,
     end: Option<End>,
 }
@@ -40,6 +43,7 @@ enum Line {
         isolation: String,
     },
     Governor(Decided),
+    Broker(News),
     AttemptFinished(Box<Attempt>),
     AttemptSlow {
         job: String,
@@ -103,6 +107,22 @@ struct Decided {
     held: u32,
 }
 
+/// What has changed between the run and its broker.
+#[derive(Debug, Deserialize)]
+struct News {
+    at_ms: f64,
+    what: String,
+    #[serde(default)]
+    ahead: u32,
+    why: Option<WaitsFor>,
+    signal: Option<Signal>,
+    value: Option<u64>,
+    line: Option<u64>,
+    memory: Option<Bytes>,
+    #[serde(default)]
+    jobs: u32,
+}
+
 #[derive(Debug)]
 struct Note {
     job: String,
@@ -152,6 +172,7 @@ impl Story {
                 (self.run, self.profile, self.isolation) = (run, profile, isolation);
             }
             Line::Governor(decided) => self.decisions.push(decided),
+            Line::Broker(news) => self.news.push(news),
             Line::AttemptFinished(attempt) => self.attempts.push(*attempt),
             Line::AttemptSlow { job, attempt, elapsed_ms } => {
                 let text = format!("attempt {attempt} was slow: it ran for {} by then", time(elapsed_ms));
@@ -237,6 +258,9 @@ impl Story {
         for decided in &all[held..] {
             told.push((decided.at_ms, format!("starts are held: {}", governor::seen(&decided.decision()))));
         }
+        let news = self.news.iter().filter(|news| waits(news.at_ms));
+        let news: Vec<(f64, String)> = news.filter_map(|news| Some((news.at_ms, news.sentence()?))).collect();
+        told.extend_from_slice(&news[news.len().saturating_sub(HOLDS)..]);
         for decided in self.decisions.iter().filter(|decided| decided.job.as_deref() == Some(job)) {
             let what = match decided.action {
                 Action::Freeze => "it is frozen",
@@ -312,6 +336,25 @@ impl Decided {
     }
 }
 
+impl News {
+    /// `None` for what a later version tells.
+    fn sentence(&self) -> Option<String> {
+        let news = match self.what.as_str() {
+            "waits" => {
+                let (value, line) = (self.value.unwrap_or(0), self.line.unwrap_or(0));
+                let why = self.why?;
+                let reason = (why == WaitsFor::Held).then_some(Reason { signal: self.signal, value, line });
+                BrokerNews::Waits { ahead: self.ahead, wait: WaitView { why, reason } }
+            }
+            "lost" => BrokerNews::Lost,
+            "alone" => BrokerNews::Alone { memory: self.memory, jobs: self.jobs },
+            "back" => BrokerNews::Back,
+            _ => return None,
+        };
+        Some(broker::sentence(&news))
+    }
+}
+
 /// Of a figure in milliseconds, which may be anything.
 fn time(milliseconds: f64) -> String {
     short(Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default())
@@ -348,6 +391,10 @@ mod tests {
         lines.extend([decided(300, r#""hog""#, "freeze"), decided(400, r#""other""#, "freeze")]);
         lines.extend([decided(500, r#""hog""#, "evict"), attempt(1, 20, evicted)]);
         lines.push(r#"{"event":"of-a-later-version","what":1}"#.into());
+        let waits = r#""what":"waits","ahead":2,"why":"turn","signal":null,"value":null,"line":null"#;
+        let broker = |at: u32, rest: &str| format!(r#"{{"event":"broker","at_ms":{at},{rest}}}"#);
+        lines.extend([broker(10, waits), broker(600, r#""what":"lost""#), broker(400, r#""what":"back""#)]);
+        lines.push(broker(601, r#""what":"dance""#));
         lines.extend([
             decided(650, "null", "hold"),
             attempt(2, 700, passed),

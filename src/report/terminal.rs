@@ -382,10 +382,8 @@ impl<W: Write> TerminalReporter<W> {
     /// Why a run is over of which nothing was started.
     fn never_started(&mut self, wall: Duration) -> io::Result<()> {
         let why = self.waits.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-        let line = format!(
-            "sandtest: nothing could be started in {}{why}; --wait gives it longer, --broker never lets the run go by itself",
-            short(wall)
-        );
+        let line =
+            format!("sandtest: nothing could be started in {}{why}; --wait gives it longer", short(wall));
         self.sink.write_all(self.wrap(&line, 0).as_bytes())
     }
 

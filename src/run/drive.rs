@@ -176,9 +176,6 @@ impl Drive {
         self.step(Input::Begin, report);
         while !self.finished {
             let input = self.next_input(report).await;
-            if matches!(input, Input::Ended(_)) {
-                self.catch_up(report);
-            }
             if matches!(input, Input::Ended(_)) && self.scheduler.wants_a_look() {
                 let seen = self.look(self.shared.clock.now());
                 self.step(Input::Sense(Box::new(seen)), report);
@@ -222,6 +219,7 @@ impl Drive {
                     Asked::Stop => self.stop(),
                     Asked::Child => self.follow_a_stopped_job(),
                 },
+                // Before any end: what the broker killed itself, since we were late, it had told us to evict.
                 told = served::told(&mut self.broker) => {
                     if let Some(input) = self.hear(told, report) {
                         return input;

@@ -79,16 +79,6 @@ impl Drive {
         heard.map(Input::Heard)
     }
 
-    /// What the broker has said before an end is judged: an attempt that it had told us to kill, and then killed itself
-    /// since we were late, was evicted.
-    pub(super) fn catch_up(&mut self, report: &mut impl FnMut(&Event)) {
-        while let Some(told) = self.broker.as_mut().and_then(Link::next_now) {
-            if let Some(input) = self.hear(told, report) {
-                self.step(input, report);
-            }
-        }
-    }
-
     /// The run goes on by itself.
     pub(super) fn alone(&self, share: Share) -> Event {
         let memory = (share.memory < Bytes(u64::MAX)).then_some(share.memory);

@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
+mod chaos;
 mod conversation;
+mod hostile;
 mod leases;
 mod limits;
+mod load;
 mod places;
 mod processes;
+mod python;
 mod scene;
 mod socket;

@@ -98,7 +98,7 @@ fn who_does_not_freeze_is_frozen_and_then_killed() {
     files::remove_group(&groups.memory.take().unwrap()).unwrap();
     groups.start("exec sleep 1000");
     let broker = Broker::with_budget(256, &["--jobs", "8"]);
-    let (_senior, mut run) = asked_to_freeze(&groups, &broker);
+    let (_senior, _run) = asked_to_freeze(&groups, &broker);
     let begun = Instant::now();
     assert!(groups.says("frozen 0"));
     wait_until("it is frozen", || groups.says("frozen 1"));

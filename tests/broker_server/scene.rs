@@ -14,6 +14,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Those that measure take turns.
+pub static TURN: Mutex<()> = Mutex::new(());
+
 /// Nothing that is waited for takes longer, on a machine that others share.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,6 +39,16 @@ impl Broker {
         let folder = Rc::new(tempfile::tempdir().unwrap());
         open_to_all(folder.path());
         let options: Vec<&str> = ["--scope", "system"].into_iter().chain(options.iter().copied()).collect();
+        Broker::start_in(folder, &options)
+    }
+
+    /// For all users, with a budget.
+    pub fn of_all_with_budget(mib: u64, options: &[&str]) -> Broker {
+        let folder = Rc::new(tempfile::tempdir().unwrap());
+        open_to_all(folder.path());
+        let profile = write_profile(&folder, mib);
+        let first = ["--scope", "system", "--profile", &profile];
+        let options: Vec<&str> = first.into_iter().chain(options.iter().copied()).collect();
         Broker::start_in(folder, &options)
     }
 
@@ -335,6 +348,11 @@ pub fn connect_as(uid: u32, socket: &Path) -> UnixStream {
     let stream = UnixStream::connect(socket);
     set_thread_res_uid(of(0), of(0), of(0)).unwrap();
     stream.unwrap()
+}
+
+/// Past libtest's capture, which hides what a passing test prints.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 pub fn is_root() -> bool {

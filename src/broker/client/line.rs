@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -91,14 +88,6 @@ impl Line {
         }
     }
 
-    /// The next message, if it is there.
-    pub fn next_now(&mut self) -> Option<ToRun> {
-        if self.heard.is_empty() {
-            self.read_past_the_loop();
-        }
-        self.heard.pop_front()
-    }
-
     fn read(&mut self) {
         let mut piece = [0; PIECE];
         while !self.is_cut {
@@ -106,20 +95,6 @@ impl Line {
                 Ok(0) => self.is_cut = true,
                 Ok(read) => self.take(&piece[..read]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.is_cut = true,
-            }
-        }
-    }
-
-    /// The same of what the loop has not been told of yet.
-    fn read_past_the_loop(&mut self) {
-        let mut piece = [0; PIECE];
-        while !self.is_cut {
-            match recv(self.stream.as_raw_fd(), &mut piece, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => self.is_cut = true,
-                Ok(read) => self.take(&piece[..read]),
-                Err(Errno::EAGAIN) => return,
-                Err(Errno::EINTR) => {}
                 Err(_) => self.is_cut = true,
             }
         }

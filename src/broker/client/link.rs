@@ -157,12 +157,6 @@ impl Link {
         }
     }
 
-    /// What has come, if something has, without a turn of the loop.
-    pub fn next_now(&mut self) -> Option<Told> {
-        let State::Up(line) = &mut self.state else { return None };
-        std::iter::from_fn(|| line.next_now()).find_map(told)
-    }
-
     fn greet_again(&self) -> JoinHandle<Greeted> {
         tokio::task::spawn_local(come_back(self.socket.clone(), self.hello.clone()))
     }

@@ -24,7 +24,7 @@ use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
 use crate::model::{AttemptId, Bytes, text};
 use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings, UserId};
-use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED};
+use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED, UNKNOWN_SIZE};
 
 /// No more than this part of the time is spent in looks: of thousands of jobs each takes milliseconds.
 const LOOKS_AT_MOST: u32 = 6;
@@ -171,7 +171,7 @@ impl Hub {
                     return;
                 }
                 let running = std::mem::take(&mut client.declared);
-                return self.declare(id, &running);
+                return self.declare(id, running);
             }
             ToBroker::Limits { parallel, groups } => {
                 ToBroker::Limits { parallel: parallel.min(MOST_PERMITS), groups }
@@ -195,9 +195,12 @@ impl Hub {
     }
 
     /// Just these run, it says.
-    fn declare(&mut self, id: ClientId, running: &[Job]) {
+    fn declare(&mut self, id: ClientId, mut running: Vec<Job>) {
+        if let Some(part) = self.fair_part() {
+            believe_up_to(part, &mut running);
+        }
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
-        for job in running {
+        for job in &running {
             self.take(job.declared(id));
         }
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -209,6 +212,13 @@ impl Hub {
             _ => {}
         }
         self.came_back(run);
+    }
+
+    /// What a user may claim to have without being asked for it: its part of the budget, where there are others.
+    fn fair_part(&self) -> Option<Bytes> {
+        let users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+        let budget = self.config.settings.governor.budget.filter(|_| self.config.scope == Scope::System)?;
+        Some(Bytes(budget.0 / (users.len() as u64).max(1)))
     }
 
     /// Of this one it is known what still runs. When it is of all, the broker grants.
@@ -464,5 +474,21 @@ async fn await_end(run: Known, news: WeakSender<News>) {
     }
     if let Some(news) = news.upgrade() {
         let _ = news.send(News::Missed(run)).await;
+    }
+}
+
+/// Makes what is declared come to no more than `part`. To say that one has much costs nothing, and nobody could start beside
+/// it.
+fn believe_up_to(part: Bytes, running: &mut [Job]) {
+    let said = |job: &Job| job.memory.map_or(UNKNOWN_SIZE as u64, |memory| memory.0);
+    let all = running.iter().fold(0, |sum: u64, job| sum.saturating_add(said(job)));
+    if all <= part.0 {
+        return;
+    }
+    let mut left = part.0;
+    for job in running {
+        let believed = said(job).min(left);
+        left -= believed;
+        job.memory = Some(Bytes(believed));
     }
 }

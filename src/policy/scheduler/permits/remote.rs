@@ -23,7 +23,7 @@ use crate::model::governor::Governed;
 use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::broker::{Request, Share, Stand};
 use crate::policy::governor;
-use crate::policy::tuning::{BY_ITSELF_AFTER, SAID_NEAR};
+use crate::policy::tuning::{BROKER_BACK, BY_ITSELF_AFTER, SAID_NEAR};
 
 /// A run that asks a broker for many.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(in crate::policy::scheduler) struct Remote {
     starts: u32,
     said: Vec<Said>,
     heard: Vec<Heard>,
+    /// When something was told, asked or heard last.
+    stepped: Duration,
 }
 
 /// Who decides.
@@ -60,6 +62,7 @@ enum Side {
 #[derive(Debug)]
 struct Alone {
     broker: Lone,
+    since: Duration,
     /// What the run was told that it may count on.
     share: Bytes,
     /// What it may have now: more than that as long as it still holds more.
@@ -96,6 +99,7 @@ impl Remote {
             starts: 0,
             said: Vec::new(),
             heard: Vec::new(),
+            stepped: Duration::ZERO,
         }
     }
 
@@ -214,13 +218,15 @@ impl Remote {
         self.wanted.all().for_each(|request| broker.tell(now, Said::Want(request.clone())));
         let budget = self.law.budget.unwrap_or(Bytes(u64::MAX));
         let share = Share { memory: share.memory.min(budget), ..share };
-        self.side = Side::Alone(Box::new(Alone { broker, share: share.memory, budget }));
+        self.side = Side::Alone(Box::new(Alone { broker, since: now, share: share.memory, budget }));
         self.heard.push(Heard::Alone(share));
     }
 
     fn forgive(&mut self, gap: Duration) {
-        if let Side::Between { since } = &mut self.side {
-            *since += gap;
+        match &mut self.side {
+            Side::Between { since } => *since += gap,
+            Side::Alone(alone) => alone.since += gap,
+            Side::Served => {}
         }
         for held in self.running.values_mut() {
             held.since = held.since.map(|since| since + gap);
@@ -282,6 +288,7 @@ impl Permits for Remote {
     }
 
     fn decide(&mut self, now: Duration) {
+        self.stepped = now;
         match &mut self.side {
             Side::Served => {
                 while let Some(request) = self.wanted.next(now, &self.groups) {
@@ -330,8 +337,9 @@ impl Permits for Remote {
 
     fn has_company(&self) -> bool {
         match &self.side {
-            // Its share is its own.
-            Side::Alone(_) => false,
+            // What needs more than a share is not lost for that: it may have more when the broker is back. If that is not
+            // soon, it can't be helped.
+            Side::Alone(alone) => self.stepped < alone.since + BROKER_BACK,
             Side::Served | Side::Between { .. } => self.stand.company,
         }
     }

@@ -438,6 +438,37 @@ fn whether_an_attempt_was_alone_is_the_brokers_word() {
     assert_eq!(out_of_budget(&mut one(false)), Some(Next::Done(Verdict::Fail)));
 }
 
+/// A share may be too small for a job that the whole has room for. That is not the job's fault.
+#[test]
+fn what_needs_more_than_the_share_is_not_given_up_at_once() {
+    let mut far = Far::new(1, vec![spec(None)]);
+    far.step(run::Input::Begin);
+    far.cut();
+    far.tick(SECOND);
+    far.look(0);
+    // Each attempt comes to an end after ten seconds.
+    for number in 1..20 {
+        for _ in 0..10 {
+            far.now += SECOND;
+            far.look(0);
+        }
+        let id = attempt(0, number);
+        assert!(far.alive.remove(&id).is_some());
+        let evidence =
+            Evidence { oom_kill: Some(1), oom_own: Some(0), oom_budget: Some(1), ..Evidence::default() };
+        let end = End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence };
+        far.step(run::Input::Ended(Box::new(end)));
+        if far.finished > 0 {
+            assert!(
+                (5..9).contains(&number),
+                "{number}: after a minute there is no hope, and there was before"
+            );
+            return;
+        }
+    }
+    panic!("there is no end to it");
+}
+
 #[test]
 fn a_run_that_is_to_wait_no_longer_ends_without_having_started() {
     let mut far = two_of_four();
