@@ -10,6 +10,7 @@
 //! - [`profile`]: list, show and check profiles
 //! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`exit_code`]: what the codes mean
+//! - [`terms`]: what one user may have of a shared box
 //! - [`settings`]: the profile that is in force, command line included
 
 pub mod beside;
@@ -22,6 +23,7 @@ pub mod serve;
 pub mod settings;
 pub mod simulate;
 pub mod status;
+pub mod terms;
 pub mod top;
 pub mod why;
 

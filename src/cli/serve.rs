@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit_code::{OK, OWN_FAILURE};
 use super::settings::{self, Overrides};
+use super::terms::UserTerms;
 use crate::broker::protocol::Scope;
 use crate::broker::server::{Config, Listening, Scrape, View, serve};
 use crate::broker::socket;
@@ -32,6 +33,9 @@ pub struct ServeArgs {
     /// End after so long without a run, such as 10min; `none` for never
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "Who is served")]
     idle_exit: Option<Timeout>,
+    /// With --scope system: what one user may have, such as dev=weight:2,memory:8GiB,jobs:4
+    #[arg(long = "user", value_name = "WHO=TERMS", help_heading = "Who is served")]
+    users: Vec<UserTerms>,
     /// Return once it serves, and let it go on in the background
     #[arg(long, help_heading = "Who is served")]
     background: bool,
@@ -92,6 +96,9 @@ pub fn run(args: &ServeArgs) -> u8 {
 
 fn try_run(args: &ServeArgs) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
+    if !args.users.is_empty() && args.scope == ForWhom::User {
+        return Err("--user is for a broker of all users: --scope system".to_owned());
+    }
     let handed = handed::take().map_err(|error| format!("what LISTEN_FDS names: {error}"))?;
     let in_background = std::env::var_os(IN_BACKGROUND).is_some();
     if in_background {
@@ -129,6 +136,9 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         Some(Timeout::After(time)) => Some(time),
         Some(Timeout::None) | None => None,
     };
+    for terms in &args.users {
+        config.agree(terms.uid, terms.weight, terms.memory, terms.jobs);
+    }
     config.log = Box::new(tell);
     config.heartbeat = notify::watchdog().map(|every| (every, notify::alive as fn()));
     let budget = profile.budget.memory_max.map_or("all that there is".to_owned(), |bytes| bytes.to_string());
