@@ -199,10 +199,8 @@ impl Remote {
     }
 
     fn joined(&mut self, now: Duration, sample: Option<Duration>) {
-        if let Side::Alone(_) = self.side {
-            // What the run's own broker took off.
-            self.heard.push(Heard::Cap(self.law.budget.unwrap_or(Bytes(u64::MAX))));
-        }
+        // What the run's own broker took off, or the last one that decided: the next one does not know of it.
+        self.heard.push(Heard::Cap(self.law.budget.unwrap_or(Bytes(u64::MAX))));
         (self.side, self.stand, self.sample) = (Side::Served, Stand::default(), sample);
         self.said = vec![Said::Declare(self.declaration(now))];
         self.said.extend(self.stopping().into_iter().map(Said::Stopping));
