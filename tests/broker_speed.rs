@@ -81,13 +81,17 @@ fn a_step_with_200_runs_and_10000_permits() {
     }
     assert_eq!(running.len(), PERMITS as usize);
     // Looks, and ends with the start of another between them.
-    let (mut looks, mut turns) = (Vec::new(), Vec::new());
+    let (mut looks, mut turns, mut views) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..20 {
         now += Duration::from_millis(100);
         let input = look(&running);
         let begun = Instant::now();
         broker.step(now, input);
         looks.push(begun.elapsed());
+        let begun = Instant::now();
+        let view = broker.view(now, UserId(0));
+        views.push(begun.elapsed());
+        assert_eq!(view.users.iter().map(|user| user.running).sum::<u64>(), u64::from(PERMITS));
         for turn in 0..20 {
             now += Duration::from_micros(100);
             let (client, job) = running.swap_remove((turn * 37) % running.len());
@@ -102,10 +106,12 @@ fn a_step_with_200_runs_and_10000_permits() {
         }
     }
     assert_eq!(running.len(), PERMITS as usize);
-    let (of_looks, of_turns) = (quantiles(looks), quantiles(turns));
+    let (of_looks, of_turns, of_views) = (quantiles(looks), quantiles(turns), quantiles(views));
     println!("look: p50 {:?}, p99 {:?}, worst {:?}", of_looks.0, of_looks.1, of_looks.2);
     println!("end, want and grant: p50 {:?}, p99 {:?}, worst {:?}", of_turns.0, of_turns.1, of_turns.2);
+    println!("what one user is shown: p50 {:?}, p99 {:?}, worst {:?}", of_views.0, of_views.1, of_views.2);
     // Wide, for a build without optimisation on a machine with other work: the figures that count are the release's.
     assert!(of_turns.0 < Duration::from_millis(60), "{of_turns:?}");
     assert!(of_looks.0 < Duration::from_millis(600), "{of_looks:?}");
+    assert!(of_views.0 < Duration::from_millis(300), "{of_views:?}");
 }

@@ -55,8 +55,15 @@ pub fn ensure(socket: &Path) -> Result<(), StartError> {
     }
     let program = std::env::current_exe().unwrap_or_else(|_| "sandtest".into());
     let mut command = Command::new(&program);
+    // Not by the profiles of a project: it is for all runs.
+    command.current_dir("/");
     command.args(["serve", "--background", "--idle-exit"]).arg(format!("{}s", IDLE_EXIT.as_secs()));
-    command.arg("--socket").arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg("--socket")
+        .arg(std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child =
         command.spawn().map_err(|source| StartError::Spawn { program: program.clone(), source })?;
     let begun = Instant::now();

@@ -21,7 +21,7 @@ use crate::broker::protocol::{self, Hello, LONGEST_NAME, VERSION};
 use crate::broker::socket;
 use crate::kernel::ground::Ground;
 use crate::kernel::hierarchy;
-use crate::model::Job;
+use crate::model::{Job, Limits};
 use crate::profile::values::{Timeout, option};
 
 /// A run counts for no more than this many others.
@@ -79,6 +79,8 @@ pub struct Introduction<'a> {
     pub groups: Vec<u32>,
     /// Where its groups are.
     pub ground: &'a Ground,
+    /// What holds there for all of them.
+    pub budget: &'a Limits,
 }
 
 impl BesideArgs {
@@ -152,6 +154,7 @@ impl BesideArgs {
             lease: None,
             inside: client::inside_of(),
             cgroup: run.ground.v2().and_then(|dir| hierarchy::from_root(dir.path())),
+            budget: run.budget.memory_max,
         };
         match client::greet(socket, &hello) {
             Ok(greeted) => Ok(Some(greeted)),

@@ -267,6 +267,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         parallel,
         groups: profile.groups.values().copied().collect(),
         ground: &place.ground,
+        budget: &place.budget,
     };
     let refused = refusal(args.isolation, &place.isolation);
     let served = match &broker {

@@ -11,6 +11,7 @@
 //! - [`service`]: the broker as a service of systemd's
 //! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`exit_code`]: what the codes mean
+//! - [`terms`]: what one user may have of a shared box
 //! - [`settings`]: the profile that is in force, command line included
 
 pub mod beside;
@@ -24,6 +25,7 @@ pub mod service;
 pub mod settings;
 pub mod simulate;
 pub mod status;
+pub mod terms;
 pub mod top;
 pub mod why;
 

@@ -10,9 +10,10 @@ use std::process::{Command, Stdio};
 use clap::{Args, ValueEnum};
 
 use super::exit_code::{OK, OWN_FAILURE};
-use super::settings::{self, Overrides};
+use super::settings::{self, Overrides, Settings};
+use super::terms::UserTerms;
 use crate::broker::protocol::Scope;
-use crate::broker::server::{Config, Listening, Scrape, View, serve};
+use crate::broker::server::{Config, Listening, Outside, Scrape, View, serve};
 use crate::broker::socket;
 use crate::kernel::{handed, process};
 use crate::model::Limits;
@@ -33,6 +34,9 @@ pub struct ServeArgs {
     /// End after so long without a run, such as 10min; `none` for never
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "Who is served")]
     idle_exit: Option<Timeout>,
+    /// With --scope system: what one user may have, such as dev=weight:2,memory:8GiB,jobs:4
+    #[arg(long = "user", value_name = "WHO=TERMS", help_heading = "Who is served")]
+    users: Vec<UserTerms>,
     /// Return once it serves, and let it go on in the background
     #[arg(long, help_heading = "Who is served")]
     background: bool,
@@ -93,6 +97,9 @@ pub fn run(args: &ServeArgs) -> u8 {
 
 fn try_run(args: &ServeArgs) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
+    if !args.users.is_empty() && args.scope == ForWhom::User {
+        return Err("--user is for a broker of all users: --scope system".to_owned());
+    }
     let handed = handed::take().map_err(|error| format!("what LISTEN_FDS names: {error}"))?;
     let in_background = std::env::var_os(IN_BACKGROUND).is_some();
     if in_background {
@@ -102,12 +109,11 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     let overrides = Overrides { reserve: args.reserve, stall: args.max_pressure, ..Overrides::default() };
     let settings = settings::resolve(&args.profile, &overrides).map_err(|error| text(&error))?;
     let profile = &settings.profile;
-    let owns_proc = settings.environment.owns_proc();
     let outlook = Outlook {
         memory: settings.visible.visible_memory,
         cpus: settings.visible.cpus,
         usual_jobs: args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize),
-        own_machine: owns_proc,
+        own_machine: settings.environment.owns_proc(),
         editor: settings.protected.group.clone(),
     };
     // Four for each client, and some for each of its jobs.
@@ -127,12 +133,22 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     if listening.path() == socket::usual(scope) {
         limit_slice(&profile.budget);
     }
-    let view = View { own_machine: owns_proc, editor: settings.protected.group.clone() };
-    let mut config = Config::new(scope, outlook.settings(profile), profile.budget, view);
+    let mut config = Config::new(scope, outlook.settings(profile), outside(&settings));
+    let name = args.profile.clone();
+    config.look_outside = Some(Box::new(move || match settings::resolve(&name, &overrides) {
+        Ok(settings) => Some(outside(&settings)),
+        Err(error) => {
+            tell(&format!("{error}; what was there before holds"));
+            None
+        }
+    }));
     config.idle_exit = match args.idle_exit {
         Some(Timeout::After(time)) => Some(time),
         Some(Timeout::None) | None => None,
     };
+    for terms in &args.users {
+        config.agree(terms.uid, terms.weight, terms.memory, terms.jobs);
+    }
     config.log = Box::new(tell);
     config.heartbeat = notify::watchdog().map(|every| (every, notify::alive as fn()));
     let budget = profile.budget.memory_max.map_or("all that there is".to_owned(), |bytes| bytes.to_string());
@@ -160,6 +176,17 @@ fn limit_slice(budget: &Limits) {
         // Without systemd there is no slice.
         Ok(()) | Err(ScopeError::NoBus { .. }) => {}
         Err(error) => tell(&format!("warning: {error}; its limits are written by the broker alone")),
+    }
+}
+
+/// What there is beside the runs, here and now.
+fn outside(settings: &Settings) -> Outside {
+    Outside {
+        budget: settings.profile.budget,
+        view: View {
+            own_machine: settings.environment.owns_proc(),
+            editor: settings.protected.group.clone(),
+        },
     }
 }
 
@@ -192,7 +219,6 @@ fn background() -> Result<(), String> {
         .env(IN_BACKGROUND, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .current_dir(Path::new("/"))
         .spawn()
         .map_err(|error| format!("start {}: {error}", program.display()))?;
     let mut line = String::new();

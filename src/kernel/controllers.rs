@@ -163,6 +163,13 @@ pub fn move_v1_limit(group: &Dir, max: Bytes, swap: Option<Bytes>) -> Result<(),
     if group.has(V1_SOCKETS) { group.write(V1_SOCKETS, &value) } else { Ok(()) }
 }
 
+/// Swap that a v1 group may have beside its memory; `None` where that has no limit of its own.
+pub fn v1_swap(group: &Dir) -> Option<Bytes> {
+    let number = |file| group.read_if_there(file)?.parse::<u64>().ok();
+    let both = number("memory.memsw.limit_in_bytes").filter(|both| *both < V1_UNLIMITED)?;
+    Some(Bytes(both.saturating_sub(number("memory.limit_in_bytes")?)))
+}
+
 /// Sets `memory.high`, v2 only: above it the group is throttled.
 ///
 /// # Errors

@@ -74,6 +74,8 @@ pub enum Cause {
     Budget,
     /// The kernel's system-wide OOM killer, or a limit above the run.
     Outside,
+    /// The broker killed it itself, since the run did not do in time what it was asked to.
+    Broker,
     /// Someone asked the run to end.
     Interrupted,
     /// Its user had just this one killed.

@@ -143,8 +143,8 @@ pub struct RunView {
     pub parallel: u32,
     /// Whether its connection is lost, and it may come back.
     pub lost: bool,
-    /// The job in which it runs: number of its run, and its own.
-    pub inside: Option<(u32, JobId)>,
+    /// The job in which it runs.
+    pub inside: Option<InsideView>,
     /// Runs that are asked before it; `None` if nothing of it waits.
     pub ahead: Option<u32>,
     /// Why nothing of it started last; `None` if nothing of it waits.
@@ -163,6 +163,15 @@ pub struct RunView {
     pub jobs: Vec<JobView>,
     /// How many more there are than are listed.
     pub unlisted: u64,
+}
+
+/// The job of a run around another run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsideView {
+    /// Number of its run at this broker.
+    pub run: u32,
+    /// Place of the job in that run, from 0.
+    pub job: JobId,
 }
 
 /// An attempt that runs or wants to.

@@ -184,6 +184,10 @@ impl Teller<'_> {
             return vec![format!("evicted to make room: {why}{held}."), again.into()];
         }
         let first = match self.attempt.cause {
+            Cause::Broker => {
+                let why = "the broker killed it, since this run did not do in time what it was asked to";
+                return vec![format!("evicted: {why} (was it stopped?)."), again.into()];
+            }
             Cause::Outside if some(evidence.oomd_ooms) => {
                 "evicted: an OOM daemon (systemd-oomd) killed it for want of memory on this machine.".into()
             }

@@ -118,6 +118,26 @@ fn what_the_broker_killed_itself_since_the_run_was_late_was_evicted() {
     run.end().assert_passed(1);
 }
 
+/// One that was stopped for so long that the broker has given it up finds its jobs killed.
+#[test]
+fn what_the_broker_killed_since_the_run_did_not_come_back_runs_again() {
+    let (fake, run, client) = started(&[], "[ -e second ] || { touch second; sleep 60; }");
+    wait_for("it has begun", || run.path("second").exists().then_some(()));
+    let sandtest = Pid::from_raw(run.pid() as i32);
+    kill(sandtest, Signal::SIGSTOP).unwrap();
+    drop(client);
+    kill(Pid::from_raw(-(pid(&run) as i32)), Signal::SIGKILL).unwrap();
+    kill(sandtest, Signal::SIGCONT).unwrap();
+    let (mut client, _) = fake.welcome();
+    let want = client.hear_a("want");
+    assert_eq!((&want["job"], &want["attempt"]), (&0.into(), &2.into()));
+    client.say(grant(0, 2));
+    grant_all(&mut client);
+    let ran = run.end();
+    ran.assert_passed(1);
+    assert_eq!(ran.attempts()[0]["cause"], "broker");
+}
+
 #[test]
 fn who_asks_for_the_end_has_the_broker_told() {
     let (_fake, run, mut client) = started(&[], "sleep 60");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, grow};
+use crate::scene::{Broker, Client, connect_as, grow, is_root, sandtest};
 
 /// The lines of *A conversation*: who says it, and what.
 fn of_the_page() -> Vec<(String, Value)> {
@@ -108,4 +108,28 @@ fn runs_are_told_what_they_may_count_on() {
             assert!(begun.elapsed() < Duration::from_secs(20));
         }
     }
+}
+
+#[test]
+fn a_user_may_have_terms_of_its_own() {
+    if !is_root() {
+        return eprintln!("skipped: connecting as other users takes root");
+    }
+    let broker =
+        Broker::of_all(&["--jobs", "8", "--user", "1001=jobs:1,weight:2", "--user", "1002=memory:100MiB"]);
+    let mut greeted = [1001, 1002, 1003].map(|uid| {
+        let mut run = Client::over(connect_as(uid, &broker.socket));
+        run.greet(json!({ "run": "r", "parallel": 4 }));
+        (0..2)
+            .for_each(|job| run.say(json!({ "type": "want", "job": job, "attempt": 1, "memory": 60 << 20 })));
+        assert_eq!(run.hear_a("grant")["job"], 0);
+        run
+    });
+    let [one, two, three] = &mut greeted;
+    assert_eq!(three.hear_a("grant")["job"], 1);
+    assert!(one.hears_nothing_for(Duration::from_millis(300)), "one job at once");
+    assert!(two.hears_nothing_for(Duration::from_millis(100)), "100 MiB at once");
+    let refused = sandtest().args(["serve", "--user", "1001=jobs:1"]).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(125) && text.contains("--scope system"), "{text}");
 }

@@ -117,6 +117,7 @@ mod tests {
             lease: None,
             inside: None,
             cgroup: Some("/sandtest-run-1".into()),
+            budget: None,
         }
     }
 

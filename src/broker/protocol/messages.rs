@@ -114,6 +114,9 @@ pub struct Hello {
     /// The v2 group of the run, from the root of the hierarchy. It must be the peer's own.
     #[serde(default)]
     pub cgroup: Option<String>,
+    /// Bytes: `memory_max` of that group. The broker may lower it for as long as it decides.
+    #[serde(default)]
+    pub budget: Option<Bytes>,
 }
 
 /// A job of another run.

@@ -35,11 +35,14 @@ const CHANGED: u64 = 1 << 20;
 /// But for so long at the most: one may grow by what another gives back.
 const SEEN_FOR: Duration = Duration::from_secs(1);
 
+/// A run's cap is written when it changes by this much.
+const CAP_CHANGED: u64 = 4 << 20;
+
 /// What is left of runs that are gone is watched for so many of them.
 const MOST_LEFT: usize = 256;
 
 /// What to look at beside the runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     /// Whether `/proc/pressure` is this machine's own, and not that of a container's host.
     pub own_machine: bool,
@@ -81,6 +84,15 @@ struct Run {
     seen: Vec<JobReading>,
     at: Duration,
     memory: Option<RunMemory>,
+    /// What its `memory.max` was set to last.
+    cap: Option<Bytes>,
+}
+
+impl Run {
+    /// What it holds and can't be taken back.
+    fn usage(&self) -> Option<Bytes> {
+        self.memory.map(|all| Bytes(all.charged.0 - all.cache.0))
+    }
 }
 
 impl Eyes {
@@ -92,6 +104,17 @@ impl Eyes {
             cpu_read: None,
             runs: BTreeMap::new(),
             left: Vec::new(),
+        }
+    }
+
+    /// There is something else to look at beside the runs, or not any more.
+    pub fn turn_to(&mut self, view: &View) {
+        if *view != self.view {
+            *self = Eyes {
+                runs: std::mem::take(&mut self.runs),
+                left: std::mem::take(&mut self.left),
+                ..Eyes::open(view.clone())
+            };
         }
     }
 
@@ -118,7 +141,7 @@ impl Eyes {
             let sum = run.seen.iter().fold(0, |sum: u64, job| sum.saturating_add(job.memory.0));
             let sum = Bytes(sum);
             // What a client says of its jobs is no less than what the kernel says of all of them.
-            let held = run.memory.map_or(sum, |all| Bytes(all.charged.0 - all.cache.0).max(sum));
+            let held = run.usage().map_or(sum, |usage| usage.max(sum));
             usage.0 = usage.0.saturating_add(held.0);
             charged.0 = charged.0.saturating_add(run.memory.map_or(sum, |all| all.charged.max(sum)).0);
             jobs.extend(run.seen.iter().map(|job| (*id, *job)));
@@ -153,12 +176,53 @@ impl Eyes {
         Ok(())
     }
 
-    /// Sets what all that runs may hold together, and what is nobody's beside it; where one group holds all.
+    /// Sets what all that runs may hold together: in the one group that holds all (with what is nobody's in it), or in each
+    /// run's own, which may grow by what all others leave.
     ///
     /// # Errors
-    /// [`KernelError::Write`].
-    pub fn set_cap(&self, cap: Bytes, nobodys: Bytes) -> Result<(), KernelError> {
-        self.slice.as_ref().map_or(Ok(()), |slice| slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0))))
+    /// [`KernelError::Write`]: the last of those that were not taken.
+    pub fn set_cap(
+        &mut self,
+        cap: Bytes,
+        nobodys: Bytes,
+        clients: &BTreeMap<ClientId, Client>,
+    ) -> Result<(), KernelError> {
+        if let Some(slice) = &self.slice {
+            return slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0)));
+        }
+        let usage = |run: &Run| run.usage().map_or(0, |usage| usage.0);
+        let all = self.runs.values().fold(0, |sum: u64, run| sum.saturating_add(usage(run)));
+        let mut outcome = Ok(());
+        for (id, run) in &mut self.runs {
+            let place = clients.get(id).and_then(|client| client.place.as_ref());
+            let Some((place, budget)) = place.and_then(|place| Some((place, place.budget()?))) else {
+                continue;
+            };
+            let others = all.saturating_sub(usage(run));
+            // Never below what it holds: then the kernel would have to kill.
+            let least = usage(run).saturating_add(CHANGED);
+            let cap = Bytes(cap.0.saturating_sub(others).max(least)).min(budget);
+            let known = run.cap.unwrap_or(budget);
+            // Each write costs, and of more than so much no look is late.
+            if known.0.abs_diff(cap.0) >= CAP_CHANGED && outcome.is_ok() {
+                outcome = place.set_cap(cap);
+                run.cap = Some(cap);
+            }
+        }
+        outcome
+    }
+
+    /// Gives all runs back what is their own.
+    pub fn uncap(&mut self, clients: &BTreeMap<ClientId, Client>) {
+        for (id, run) in &mut self.runs {
+            let place = clients.get(id).and_then(|client| client.place.as_ref());
+            if let Some((place, budget)) = place.and_then(|place| Some((place, place.budget()?)))
+                && run.cap.take().is_some_and(|cap| cap != budget)
+            {
+                // One that does not get it back sets it by itself, when it decides by itself.
+                let _ = place.set_cap(budget);
+            }
+        }
     }
 
     /// Who was kept waiting until now.

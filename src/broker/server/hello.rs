@@ -21,16 +21,20 @@ impl Hub {
         let known = self.known(&hello, &peer).and_then(|old| {
             let inside = self.inside(&hello, &peer)?.filter(|(outer, _)| Some(*outer) != old);
             let place = hello.cgroup.as_deref().map(|path| Place::of(path, &peer)).transpose();
-            Ok((old, inside, place.map_err(|error| error.to_string())?))
+            let place = place.map_err(|error| error.to_string())?;
+            Ok((old, inside, place.map(|place| place.with_budget(hello.budget))))
         });
         let (old, inside, place) = match known {
             Ok(known) => known,
             Err(message) => return wire.dismiss(&refused(RefusedFor::Denied, message)),
         };
+        if self.clients.is_empty() {
+            self.look_outside();
+        }
         let before = old.and_then(|old| self.part_from(old));
         if let Some(place) = &place
             && self.config.scope == Scope::User
-            && let Err(error) = self.eyes.meet(place, &self.config.budget)
+            && let Err(error) = self.eyes.meet(place, &self.config.outside.budget)
         {
             (self.config.log)(&error.to_string());
         }

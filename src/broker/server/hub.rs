@@ -32,6 +32,9 @@ const LOOKS_AT_MOST: u32 = 6;
 /// The same where the ceiling is far and nobody waits.
 const AT_REST_AT_MOST: u32 = 1000;
 
+/// What is outside is not looked at more often. It takes some milliseconds.
+const OUTSIDE_FOR: Duration = Duration::from_secs(10);
+
 /// But so often it is looked while anything runs. The fastest hog fills 4 GiB in it, and at rest there are ten.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,8 @@ pub struct Hub {
     began: Instant,
     /// When the last step was.
     stepped: Duration,
+    /// When it was looked outside last.
+    looked_outside: Duration,
     /// When it was looked last, and how long that took.
     looked: Option<(Duration, Duration)>,
     /// What is nobody's and off the budget.
@@ -84,7 +89,7 @@ impl Hub {
             broker,
             clients: BTreeMap::new(),
             leases: Leases::default(),
-            eyes: Eyes::open(config.view.clone()),
+            eyes: Eyes::open(config.outside.view.clone()),
             metrics: Metrics::new()?,
             shown: Shown::default(),
             noted,
@@ -93,6 +98,7 @@ impl Hub {
             news,
             began: Instant::now(),
             stepped: Duration::ZERO,
+            looked_outside: Duration::ZERO,
             looked: None,
             nobodys: Bytes(0),
             stirred: false,
@@ -132,6 +138,12 @@ impl Hub {
         let at_rest = !waits && wanted.saturating_sub(at) >= GOVERNOR_AT_REST;
         let seldom = if at_rest { (took * AT_REST_AT_MOST).min(LOOK_AT_LEAST) } else { took * LOOKS_AT_MOST };
         Some(wanted.max(at + seldom))
+    }
+
+    /// The end: what runs goes on without a broker.
+    pub fn close(&mut self) {
+        self.eyes.uncap(&self.clients);
+        self.noted.remove_if_empty();
     }
 
     /// Takes in something that has happened; who starts because of it is decided in [`Hub::step`].
@@ -321,12 +333,31 @@ impl Hub {
         let look = self.eyes.look(now, &self.clients, self.broker.running(), waits);
         if look.nobodys != self.nobodys {
             self.nobodys = look.nobodys;
-            let budget = self.config.settings.governor.budget;
-            self.take(Input::Budget(budget.map(|budget| Bytes(budget.0.saturating_sub(look.nobodys.0)))));
+            self.set_budget();
         }
         self.metrics.stalled(&look.machine.stalls);
         self.take(Input::Sensed(Box::new(look.machine), look.jobs));
         self.looked = Some((now, begun.elapsed()));
+    }
+
+    /// Somebody comes after a while in which nobody was there: the editor may use more by now, or be another.
+    pub(super) fn look_outside(&mut self) {
+        let now = self.now();
+        if now.saturating_sub(self.looked_outside) < OUTSIDE_FOR {
+            return;
+        }
+        self.looked_outside = now;
+        let Some(outside) = self.config.look_outside.as_ref().and_then(|look| look()) else { return };
+        self.eyes.turn_to(&outside.view);
+        self.config.settings.governor.budget = outside.budget.memory_max;
+        self.config.outside = outside;
+        self.set_budget();
+    }
+
+    /// What is nobody's is off it.
+    fn set_budget(&mut self) {
+        let budget = self.config.settings.governor.budget;
+        self.take(Input::Budget(budget.map(|budget| Bytes(budget.0.saturating_sub(self.nobodys.0)))));
     }
 
     /// Looks, unless that was done of late.
@@ -357,7 +388,7 @@ impl Hub {
             match effect {
                 Effect::Enforce(id, attempt, force) => self.enforce(id, attempt, force),
                 Effect::Cap(cap) => {
-                    if let Err(error) = self.eyes.set_cap(cap, self.nobodys) {
+                    if let Err(error) = self.eyes.set_cap(cap, self.nobodys, &self.clients) {
                         self.complain(&error.to_string());
                     }
                 }

@@ -70,12 +70,12 @@ pub struct Config {
     pub name: String,
     /// The law, and what clients are given.
     pub settings: Settings,
-    /// Limits of all that runs, for a group that holds all of it.
-    pub budget: Limits,
+    /// What there is beside the runs, as it was at the start.
+    pub outside: Outside,
+    /// Looks at that again; called when somebody comes after a while in which nobody was there.
+    pub look_outside: Option<LookOutside>,
     /// What single users may have.
     pub terms: Vec<(UserId, Terms)>,
-    /// What to look at.
-    pub view: View,
     /// Without clients for so long, it ends; `None`: never.
     pub idle_exit: Option<Duration>,
     /// Told what people should know.
@@ -84,17 +84,29 @@ pub struct Config {
     pub heartbeat: Option<(Duration, fn())>,
 }
 
+/// What there is beside the runs: it changes in the days for which a broker may serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outside {
+    /// Limits of all that runs. What the editor uses is taken off.
+    pub budget: Limits,
+    /// What to look at.
+    pub view: View,
+}
+
+/// Looks at it; `None` if that can't be done now.
+pub type LookOutside = Box<dyn Fn() -> Option<Outside>>;
+
 impl Config {
     /// A broker for these, which goes by this law.
-    pub fn new(scope: Scope, governor: governor::Settings, budget: Limits, view: View) -> Config {
+    pub fn new(scope: Scope, governor: governor::Settings, outside: Outside) -> Config {
         let patience = Some(CLIENT_PATIENCE);
         Config {
             scope,
             name: format!("b-{:012x}", random::bits() >> 80),
             settings: Settings { governor, requests: CLIENT_REQUESTS, patience, recovering: None },
-            budget,
+            outside,
+            look_outside: None,
             terms: Vec::new(),
-            view,
             idle_exit: None,
             log: Box::new(|_| ()),
             heartbeat: None,
@@ -190,7 +202,7 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
         hub.step();
         idle_since = if crowd.len() > 0 || !hub.is_idle() { None } else { idle_since.or(Some(hub.now())) };
     }
-    hub.noted.remove_if_empty();
+    hub.close();
     Ok(())
 }
 

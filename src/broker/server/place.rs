@@ -12,13 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use crate::kernel::cgroup;
-use crate::kernel::controllers::Version;
+use crate::kernel::controllers::{self, Version};
 use crate::kernel::files::Dir;
 use crate::kernel::hierarchy::{self, OwnGroups};
 use crate::kernel::peer::Peer;
 use crate::kernel::sensors::{GroupSensors, JobSensors};
 use crate::kernel::{KernelError, process};
-use crate::model::AttemptId;
+use crate::model::{AttemptId, Bytes};
 use crate::policy::broker::Force;
 
 /// With this begins the name of every run's group: nothing else is ever frozen or killed.
@@ -67,6 +67,10 @@ pub struct Place {
     memory: Option<(Dir, Version)>,
     /// Whether we may freeze and kill in it.
     has_right: bool,
+    /// Its own `memory.max`, where it has said that, and we may lower it.
+    budget: Option<Bytes>,
+    /// Swap beside that, on v1.
+    swap: Option<Bytes>,
 }
 
 impl Place {
@@ -103,7 +107,33 @@ impl Place {
         };
         let memory = memory.filter(|(dir, _)| belongs(dir).is_ok());
         let has_right = run.open_for_writing("cgroup.kill").is_ok();
-        Ok(Place { run, memory, has_right })
+        Ok(Place { run, memory, has_right, budget: None, swap: None })
+    }
+
+    /// The same, of which `budget` is the run's own `memory.max`.
+    pub fn with_budget(mut self, budget: Option<Bytes>) -> Place {
+        let Some((dir, version)) = &self.memory else { return self };
+        let ours = dir.open_for_writing(controllers::memory_max_file(*version)).is_ok();
+        self.budget = budget.filter(|_| ours);
+        self.swap = if *version == Version::V1 { controllers::v1_swap(dir) } else { None };
+        self
+    }
+
+    /// Its own `memory.max`, if that may be lowered.
+    pub fn budget(&self) -> Option<Bytes> {
+        self.budget
+    }
+
+    /// Sets its `memory.max`, which may have been lowered before.
+    ///
+    /// # Errors
+    /// [`KernelError::Write`].
+    pub fn set_cap(&self, cap: Bytes) -> Result<(), KernelError> {
+        match &self.memory {
+            Some((dir, Version::V1)) => controllers::move_v1_limit(dir, cap, self.swap),
+            Some((dir, Version::V2)) => dir.write_without_waiting("memory.max", &cap.0.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// Whether we may freeze and kill in it.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::Broker;
 use super::client::{Client, InLine, Known, Lack, Phase};
 use super::messages::{ClientId, UserId, Why};
-use crate::model::view::{JobState, JobView, Reason, RunView, UserView, View, WaitView, WaitsFor};
+use crate::model::view::{
+    InsideView, JobState, JobView, Reason, RunView, UserView, View, WaitView, WaitsFor,
+};
 use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::governor::Hold;
 use crate::policy::tuning::{JOBS_SHOWN, USERS_SHOWN};
@@ -89,13 +91,14 @@ impl Broker {
 
     /// `most`: so many jobs are listed.
     fn view_run(&self, now: Duration, client: ClientId, of: &Client, most: usize) -> RunView {
-        let waits = !of.queue.is_empty();
-        let wait = self.wait(now, client);
+        // Its place is found by comparing it with all others.
+        let wait = (!of.queue.is_empty()).then(|| self.wait(now, client));
+        let why = wait.map_or(Why::Turn, |wait| wait.why);
         let mut runs: Vec<(JobId, &Known)> = of.running().collect();
         runs.sort_by_key(|(job, known)| (known.since, *job));
         let running = runs.into_iter().map(|(job, known)| self.view_job(now, job, known));
         let waiting = (0..).zip(&of.queue).filter_map(|(place, request)| {
-            let (job, waits) = (request.id().job, Some(waits_for(of, request, wait.why)));
+            let (job, waits) = (request.id().job, Some(waits_for(of, request, why)));
             Some(JobView { place: Some(place), waits, ..self.view_job(now, job, of.jobs.get(&job)?) })
         });
         let jobs: Vec<JobView> = running.chain(waiting).take(most).collect();
@@ -109,9 +112,9 @@ impl Broker {
             weight: of.account.weight(),
             parallel: of.who.parallel,
             lost: of.lost_since.is_some(),
-            inside: of.who.inside.map(|(parent, job)| (parent.0, job)),
-            ahead: waits.then_some(wait.ahead),
-            waits: run_waits(of, wait.why),
+            inside: of.who.inside.map(|(parent, job)| InsideView { run: parent.0, job }),
+            ahead: wait.map(|wait| wait.ahead),
+            waits: run_waits(of, why),
             running: u64::from(of.permits),
             frozen,
             waiting: of.queue.len() as u64,

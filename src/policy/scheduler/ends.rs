@@ -13,7 +13,7 @@ use super::messages::{Effect, End, Next};
 use super::permits::Said;
 use super::queue::{self, Waiting};
 use super::retry::{self, Settling};
-use super::stops::SIGTERM;
+use super::stops::{SIGKILL, SIGTERM};
 use crate::model::max_fail::InFlight;
 use crate::model::retry::LeakPolicy;
 use crate::model::{AttemptId, Cause, Evidence, Exit, Outcome, Verdict};
@@ -43,6 +43,14 @@ impl Scheduler {
                 (false, true) => Outcome::Oom,
                 (false, false) => Outcome::Pids,
             };
+        }
+        let killed = judgement.outcome == Outcome::Signaled && end.exit == Some(Exit::Signal(SIGKILL));
+        let frozen = running.frozen_at.is_some();
+        if killed
+            && ended.is_none()
+            && self.permits.as_ref().is_some_and(|permits| permits.kills(now, frozen))
+        {
+            judgement = Judgement { outcome: Outcome::Evicted, cause: Cause::Broker };
         }
         // What was there before it filled the budget, and would again.
         let next =

@@ -53,6 +53,9 @@ pub(super) trait Permits: Debug {
     fn is_tight(&self) -> bool;
     /// Whether jobs of other runs run beside those of this one.
     fn has_company(&self) -> bool;
+    /// Whether somebody else kills attempts of the run, and may have killed one that ends now by a SIGKILL that nobody owns up
+    /// to. `frozen`: it was to stand still.
+    fn kills(&self, now: Duration, frozen: bool) -> bool;
     /// When it wants to be told what the sensors say, if at all. `settling`: whether somebody waits until it is calm, though
     /// nothing runs.
     fn next_look(&self, settling: bool) -> Option<Duration>;
@@ -221,6 +224,10 @@ impl Permits for Lone {
     }
 
     fn has_company(&self) -> bool {
+        false
+    }
+
+    fn kills(&self, _: Duration, _: bool) -> bool {
         false
     }
 

@@ -13,6 +13,9 @@ use crate::policy::verdict::Ended;
 /// The stop signal of a time-out, as a number: this layer knows no system's header.
 pub(super) const SIGTERM: i32 = 15;
 
+/// That of what nobody can refuse.
+pub(super) const SIGKILL: i32 = 9;
+
 /// The time of the whole run.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RunClock {

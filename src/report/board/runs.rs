@@ -1,5 +1,7 @@
 //! The runs of the one who asks, and what they wait for.
 
+use console::measure_text_width;
+
 use super::line::{Line, Paint, cut, left, right};
 use super::words::{run_waits, time};
 use crate::model::view::{RunView, View};
@@ -68,13 +70,17 @@ fn line(run: &RunView, columns: &Columns, width: usize) -> Line {
     if run.batch {
         notes.push("batch".to_owned());
     }
-    if let Some((parent, _)) = run.inside {
-        notes.push(format!("in run {parent}"));
+    if let Some(around) = run.inside {
+        notes.push(format!("in run {}", around.run));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
     let room = width.saturating_sub(cells.len());
     // A name of which nothing is left is not worth its notes.
     let beside = room.saturating_sub(notes.len());
-    let (room, notes) = if beside < SHORTEST_NAME { (room, String::new()) } else { (beside, notes) };
+    let (room, notes) = if beside < SHORTEST_NAME.min(measure_text_width(&run.name)) {
+        (room, String::new())
+    } else {
+        (beside, notes)
+    };
     Line::of(Paint::Plain, cells).then(Paint::Plain, cut(&run.name, room)).then(Paint::Dim, notes)
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::governor::{Signal, State};
-use crate::model::view::{JobState, JobView, Pressure, Reason, RunView, UserView, WaitView, WaitsFor};
+use crate::model::view::{
+    InsideView, JobState, JobView, Pressure, Reason, RunView, UserView, WaitView, WaitsFor,
+};
 use crate::model::{Bytes, JobId};
 
 /// The line of the protocol's fixtures.
@@ -46,7 +48,7 @@ fn busy() -> Status {
         name: "nightly".into(),
         for_ms: 7_400_000,
         batch: true,
-        inside: Some((3, JobId(1))),
+        inside: Some(InsideView { run: 3, job: JobId(1) }),
         ahead: Some(2),
         waits: Some(WaitView { why: WaitsFor::Held, reason }),
         running: 0,

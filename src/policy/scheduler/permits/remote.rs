@@ -23,7 +23,7 @@ use crate::model::governor::{Governed, State};
 use crate::model::{AttemptId, Bytes, JobId};
 use crate::policy::broker::{Request, Share, Stand};
 use crate::policy::governor;
-use crate::policy::tuning::{BROKER_BACK, BY_ITSELF_AFTER, SAID_NEAR};
+use crate::policy::tuning::{BROKER_BACK, BY_ITSELF_AFTER, CLIENT_PATIENCE, SAID_NEAR};
 
 /// A run that asks a broker for many.
 #[derive(Debug)]
@@ -47,8 +47,10 @@ pub(in crate::policy::scheduler) struct Remote {
     starts: u32,
     said: Vec<Said>,
     heard: Vec<Heard>,
-    /// When something was told, asked or heard last.
+    /// When something was asked last.
     stepped: Duration,
+    /// When the broker was lost last.
+    lost_at: Option<Duration>,
 }
 
 /// Who decides.
@@ -100,6 +102,7 @@ impl Remote {
             said: Vec::new(),
             heard: Vec::new(),
             stepped: Duration::ZERO,
+            lost_at: None,
         }
     }
 
@@ -189,17 +192,15 @@ impl Remote {
 
     fn lost(&mut self, now: Duration) {
         if matches!(self.side, Side::Served) {
-            self.side = Side::Between { since: now };
+            (self.side, self.lost_at) = (Side::Between { since: now }, Some(now));
             self.wanted.lost();
             self.said.clear();
         }
     }
 
     fn joined(&mut self, now: Duration, sample: Option<Duration>) {
-        if let Side::Alone(_) = self.side {
-            // What the run's own broker took off.
-            self.heard.push(Heard::Cap(self.law.budget.unwrap_or(Bytes(u64::MAX))));
-        }
+        // What the run's own broker took off, or the last one that decided: the next one does not know of it.
+        self.heard.push(Heard::Cap(self.law.budget.unwrap_or(Bytes(u64::MAX))));
         (self.side, self.stand, self.sample) = (Side::Served, Stand::default(), sample);
         self.said = vec![Said::Declare(self.declaration(now))];
         self.said.extend(self.stopping().into_iter().map(Said::Stopping));
@@ -349,6 +350,17 @@ impl Permits for Remote {
             // soon, it can't be helped.
             Side::Alone(alone) => self.stepped < alone.since + BROKER_BACK,
             Side::Served | Side::Between { .. } => self.stand.company,
+        }
+    }
+
+    fn kills(&self, now: Duration, frozen: bool) -> bool {
+        // A run that was away for so long that the broker has given it up is told of both at about the same time.
+        let given_up = self.lost_at.is_some_and(|at| now < at + CLIENT_PATIENCE);
+        match &self.side {
+            // What stands still ends by nothing else: the run was late to say that it does.
+            Side::Served => frozen || given_up,
+            Side::Between { .. } => given_up,
+            Side::Alone(_) => false,
         }
     }
 

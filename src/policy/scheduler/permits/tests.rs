@@ -438,6 +438,26 @@ fn whether_an_attempt_was_alone_is_the_brokers_word() {
     assert_eq!(out_of_budget(&mut one(false)), Some(Next::Done(Verdict::Fail)));
 }
 
+/// The broker does itself what a run does not do in time; a run that was stopped finds that when it goes on.
+#[test]
+fn what_the_broker_had_to_kill_itself_was_evicted() {
+    let killed = |far: &mut Far| {
+        let judged = far.end(attempt(1, 1), Exit::Signal(9), false);
+        judged.iter().find_map(|effect| match effect {
+            run::Effect::Judged(_, judgement, next) => Some((judgement.cause, *next)),
+            _ => None,
+        })
+    };
+    let mut far = two_of_four();
+    far.step(run::Input::Heard(Heard::Freeze(attempt(1, 1))));
+    assert_eq!(killed(&mut far), Some((Cause::Broker, Next::Again)), "asked to freeze it, and late");
+    let mut far = two_of_four();
+    far.cut();
+    assert_eq!(killed(&mut far), Some((Cause::Broker, Next::Again)), "given up");
+    let mut far = two_of_four();
+    assert_eq!(killed(&mut far), Some((Cause::Own, Next::Done(Verdict::Fail))), "a kill as any other");
+}
+
 /// A share may be too small for a job that the whole has room for. That is not the job's fault.
 #[test]
 fn what_needs_more_than_the_share_is_not_given_up_at_once() {
