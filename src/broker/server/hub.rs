@@ -16,7 +16,7 @@ use super::before::{self, Known, Noted};
 use super::client::Client;
 use super::eyes::Eyes;
 use super::leases::Leases;
-use super::limits::MOST_PERMITS;
+use super::limits::{MOST_OF_ONE_USER, MOST_PERMITS};
 use super::news::{News, Question};
 use super::onlookers::Shown;
 use crate::broker::metrics::{Metrics, MetricsError};
@@ -208,6 +208,11 @@ impl Hub {
 
     /// Just these run, it says.
     fn declare(&mut self, id: ClientId, mut running: Vec<Job>) {
+        let (own, of_user) = self.broker.permits(id);
+        if (of_user - own) as usize + running.len() > MOST_PERMITS as usize {
+            let message = format!("more than {MOST_PERMITS} jobs of one user are declared");
+            return self.dismiss(id, &ToRun::Error { message, closing: true });
+        }
         if let Some(part) = self.fair_part() {
             believe_up_to(part, &mut running);
         }
@@ -241,12 +246,25 @@ impl Hub {
         }
     }
 
-    /// The connection is gone; its process may come back.
+    /// The connection is gone; its process may come back, if there is anything to come back to.
     fn closed(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.wire = None;
         client.declared.clear();
+        let uid = client.uid;
+        if let (0, _) = self.broker.permits(id) {
+            return self.gone(id);
+        }
         self.take(Input::Lost(id));
+        // Who connects again and again is not kept again and again.
+        let lost = || self.clients.iter().filter(|(_, of)| of.uid == uid && !of.is_connected());
+        if lost().count() > MOST_OF_ONE_USER
+            && let Some((oldest, _)) = lost().next()
+        {
+            let oldest = *oldest;
+            self.take(Input::Gone(oldest));
+            self.enforce(oldest, None, Force::Kill);
+        }
     }
 
     /// A client is gone for good.

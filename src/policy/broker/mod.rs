@@ -281,6 +281,12 @@ impl Broker {
         self.clients.iter().filter(|(_, of)| !of.jobs.is_empty()).map(|(client, _)| *client)
     }
 
+    /// How many attempts of a client run, and how many of all runs of its user.
+    pub fn permits(&self, client: ClientId) -> (u32, u32) {
+        let Some(of) = self.clients.get(&client) else { return (0, 0) };
+        (of.permits, self.users.get(&of.who.user).map_or(0, |user| user.permits))
+    }
+
     /// The attempts that run and count for themselves, each with its client.
     pub fn running(&self) -> impl Iterator<Item = (ClientId, AttemptId)> {
         self.clients.iter().flat_map(|(client, of)| of.counted_ones().map(|id| (*client, id)))
