@@ -16,6 +16,8 @@ use sandtest::model::{
 use sandtest::report::Reporter;
 use sandtest::report::html::HtmlReporter;
 use sandtest::report::json::JsonReporter;
+use sandtest::report::paragraph::Words;
+use sandtest::report::recorded;
 use sandtest::report::terminal::{Look, TerminalReporter};
 
 const PLAIN: Look = Look { live: false, colour: false, width: None };
@@ -83,12 +85,13 @@ fn isolation(tier: Tier, who: Enforcement) -> Isolation {
 fn started(isolation: Isolation, pass_through: bool) -> Event {
     Event::RunStarted(RunStarted {
         run: RunId("6b000000-1-7".into()),
+        time: Duration::from_millis(1_795_000_000_123),
         profile: "mine".into(),
         isolation,
         budget: profile().budget,
         jobs: if pass_through { 1 } else { 9 },
         parallel: if pass_through { 1 } else { 4 },
-        absent_sensors: vec!["pressure of the editor"],
+        absent_sensors: vec!["pressure of the editor".into()],
         pass_through,
     })
 }
@@ -321,10 +324,22 @@ fn run_of_many(isolation: Isolation) -> Vec<Event> {
 
 fn told(look: Look, events: &[Event]) -> String {
     let mut text = Vec::new();
-    let mut reporter = TerminalReporter::new(&mut text, look, &profile());
-    events.iter().for_each(|event| reporter.event(event).expect("a vector takes everything"));
-    drop(reporter);
+    tell(&mut TerminalReporter::new(&mut text, look), events);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Tells a reporter all of it, with the words that a run finds.
+fn tell(reporter: &mut impl Reporter, events: &[Event]) {
+    let mut words = Words::new(&profile());
+    for event in events {
+        reporter.event(event, words.of(event).as_deref()).expect("a vector takes everything");
+    }
+}
+
+fn json(events: &[Event]) -> String {
+    let mut lines = Vec::new();
+    tell(&mut JsonReporter::new(&mut lines), events);
+    String::from_utf8(lines).expect("JSON is UTF-8")
 }
 
 #[test]
@@ -356,12 +371,24 @@ fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
 
 #[test]
 fn json_lines_are_the_contracts() {
-    let mut lines = Vec::new();
-    let mut reporter = JsonReporter::new(&mut lines, &profile());
-    for event in run_of_many(isolation(Tier::Process, Enforcement::Sampled)) {
-        reporter.event(&event).expect("a vector takes everything");
+    insta::assert_snapshot!(json(&run_of_many(isolation(Tier::Process, Enforcement::Sampled))));
+}
+
+#[test]
+fn what_is_read_from_a_record_makes_the_same_reports() {
+    for (tier, who) in [(Tier::Cgroup, Enforcement::Kernel), (Tier::Process, Enforcement::Sampled)] {
+        let events = run_of_many(isolation(tier, who));
+        let lines = json(&events);
+        let read = recorded::read(&mut lines.as_bytes()).unwrap();
+        let again = |reporter: &mut dyn Reporter| {
+            read.iter().for_each(|told| reporter.event(&told.event, told.words.as_deref()).unwrap());
+        };
+        let (mut json, mut text) = (Vec::new(), Vec::new());
+        again(&mut JsonReporter::new(&mut json));
+        again(&mut TerminalReporter::new(&mut text, PLAIN));
+        assert_eq!(String::from_utf8(json).unwrap(), lines);
+        assert_eq!(String::from_utf8(text).unwrap(), told(PLAIN, &events));
     }
-    insta::assert_snapshot!(String::from_utf8_lossy(&lines));
 }
 
 /// 5,000 jobs that fail three times each, with names, reasons and output made to be large in a page.
@@ -369,8 +396,10 @@ fn json_lines_are_the_contracts() {
 fn the_worst_run_makes_a_page_that_opens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.html");
-    let mut page = HtmlReporter::create(&path, &profile()).unwrap();
-    page.event(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false)).unwrap();
+    let mut page = HtmlReporter::create(&path).unwrap();
+    let mut words = Words::new(&profile());
+    let mut tell = |event: &Event| page.event(event, words.of(event).as_deref()).unwrap();
+    tell(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false));
     let wild = |bytes: usize| "<\"\\\u{2028}\u{1b}é".repeat(bytes / 10);
     let seen = Diagnosis { reading: wild(800), ..Diagnosis::default() };
     let left = Process { pid: 1, name: wild(100), command: wild(600), listening: Vec::new() };
@@ -397,7 +426,7 @@ fn the_worst_run_makes_a_page_that_opens() {
                 output: Some(output),
                 ..end
             };
-            page.event(&Event::AttemptFinished(Box::new(end))).unwrap();
+            tell(&Event::AttemptFinished(Box::new(end)));
         }
     }
     let decision = Decision {
@@ -414,9 +443,9 @@ fn the_worst_run_makes_a_page_that_opens() {
     };
     for at in 0..20_000 {
         let at = Duration::from_millis(at);
-        page.event(&Event::Governor { at, decision, job: Some(wild(1000)) }).unwrap();
+        tell(&Event::Governor { at, decision, job: Some(wild(1000)) });
     }
-    page.event(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() })).unwrap();
+    tell(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() }));
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.len() < 4_900_000, "{} bytes", text.len());
     assert!(text.contains("5,000 of 9 jobs failed") && text.contains("\"id\":4999"));

@@ -10,7 +10,8 @@
 //! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
 //! - [`inquest`]: the file where all of that goes
 //! - [`left`]: what was left behind, and how to be rid of it
-//! - [`story`]: a run told again from its events
+//! - [`recorded`]: the events of a run, read again from its record
+//! - [`story`]: what became of one job
 //! - [`progress`]: the live line of a terminal
 
 pub mod diagnosis;
@@ -22,6 +23,7 @@ pub mod junit;
 pub mod left;
 pub mod paragraph;
 pub mod progress;
+pub mod recorded;
 pub mod story;
 pub mod terminal;
 pub mod whole_file;
@@ -32,9 +34,10 @@ use crate::model::event::Event;
 
 /// A reader of the stream.
 pub trait Reporter {
-    /// Takes in the next event.
+    /// Takes in the next event. `told`: of an attempt that ended and did not simply pass, what happened, in words
+    /// ([`paragraph::Words`]).
     ///
     /// # Errors
     /// The sink's. The run goes on all the same: a reader that has gone away is no reason to stop the tests.
-    fn event(&mut self, event: &Event) -> io::Result<()>;
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()>;
 }

@@ -2,17 +2,17 @@
 //!
 //! A single command whose limits the kernel holds is passed through without a word, as by any good wrapper.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::paragraph::{explain, not_held, short, signal_name};
+use super::paragraph::{not_held, short, signal_name};
 use super::progress::Progress;
 use super::{Reporter, diagnosis, governor};
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::retry::Unsettled;
 use crate::model::text::acts;
-use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
+use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Outcome, Verdict};
 
 /// What the sink can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,6 @@ pub struct Look {
 pub struct TerminalReporter<W> {
     sink: W,
     look: Look,
-    profile: Profile,
-    isolation: Option<Isolation>,
     pass_through: bool,
     progress: Option<Progress>,
     failures: Vec<String>,
@@ -67,28 +65,38 @@ impl Write for PatientStderr {
 
 impl TerminalReporter<PatientStderr> {
     /// On standard error, as it is.
-    pub fn on_stderr(profile: &Profile) -> TerminalReporter<PatientStderr> {
-        let stderr = io::stderr();
+    pub fn on_stderr() -> TerminalReporter<PatientStderr> {
+        TerminalReporter::new(PatientStderr(io::stderr()), Look::of(&console::Term::stderr()))
+    }
+}
+
+impl TerminalReporter<io::Stdout> {
+    /// On standard output, for a run that is over.
+    pub fn on_stdout() -> TerminalReporter<io::Stdout> {
+        let look = Look { live: false, ..Look::of(&console::Term::stdout()) };
+        TerminalReporter::new(io::stdout(), look)
+    }
+}
+
+impl Look {
+    fn of(sink: &console::Term) -> Look {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let terminal = stderr.is_terminal();
-        let look = Look {
+        let terminal = sink.is_term();
+        Look {
             live: terminal && !dumb && !set("CI"),
             colour: terminal && !dumb && !set("NO_COLOR"),
-            width: terminal.then(|| usize::from(console::Term::stderr().size().1)),
-        };
-        TerminalReporter::new(PatientStderr(stderr), look, profile)
+            width: terminal.then(|| usize::from(sink.size().1)),
+        }
     }
 }
 
 impl<W: Write> TerminalReporter<W> {
     /// On `sink`, with `look`.
-    pub fn new(sink: W, look: Look, profile: &Profile) -> TerminalReporter<W> {
+    pub fn new(sink: W, look: Look) -> TerminalReporter<W> {
         TerminalReporter {
             sink,
             look,
-            profile: profile.clone(),
-            isolation: None,
             pass_through: false,
             progress: None,
             failures: Vec::new(),
@@ -102,7 +110,6 @@ impl<W: Write> TerminalReporter<W> {
         self.pass_through = started.pass_through;
         let not_held = not_held(&started.isolation);
         let tier = started.isolation.tier;
-        self.isolation = Some(started.isolation.clone());
         let hint = not_held.as_ref().map(|text| format!(": {text} (sandtest doctor tells why)"));
         if started.pass_through {
             if let Some(hint) = hint {
@@ -127,14 +134,12 @@ impl<W: Write> TerminalReporter<W> {
         Ok(())
     }
 
-    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
-        let paragraph =
-            self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
+    fn attempt_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
         if self.pass_through {
             return self.pass_through_finished(attempt, paragraph);
         }
         let failed = attempt.failed;
-        let text = self.told(attempt, failed, paragraph.as_deref());
+        let text = self.told(attempt, failed, paragraph);
         if failed {
             self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
         }
@@ -192,7 +197,7 @@ impl<W: Write> TerminalReporter<W> {
     fn pass_through_finished(
         &mut self,
         attempt: &AttemptFinished,
-        paragraph: Option<String>,
+        paragraph: Option<&str>,
     ) -> io::Result<()> {
         let speaks_for_itself = attempt.cause == Cause::Interrupted
             || matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled);
@@ -204,11 +209,11 @@ impl<W: Write> TerminalReporter<W> {
             None if attempt.verdict == Some(Verdict::Flaky) => {
                 format!("flaky: it passed on try {this} of {most}.")
             }
-            Some(text) if !speaks_for_itself => text,
+            Some(text) if !speaks_for_itself => text.to_owned(),
             // The end of the paragraph alone: what the command itself came to, it has said.
             Some(text) if leaks => match text.find("left ").or(text.find("unkillable")) {
                 Some(at) => text[at..].to_owned(),
-                None => text,
+                None => text.to_owned(),
             },
             _ => return Ok(()),
         };
@@ -425,7 +430,7 @@ impl<W: Write> TerminalReporter<W> {
 }
 
 impl<W: Write> Reporter for TerminalReporter<W> {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
@@ -436,7 +441,7 @@ impl<W: Write> Reporter for TerminalReporter<W> {
                 Ok(())
             }
             Event::Governor { decision, job, .. } => self.decided(decision, job.as_deref()),
-            Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
+            Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),
             Event::RunFinished(finished) => self.run_finished(finished),
         }
     }
