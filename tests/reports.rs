@@ -369,6 +369,77 @@ fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
     insta::assert_snapshot!(endings().into_iter().map(run).collect::<Vec<_>>().join("----\n"));
 }
 
+/// Passed jobs that took so many seconds, of which they worked so many, with such peaks of their 64 MiB.
+fn told_of_passed(jobs: &[(&str, u64, u64, u64)], run: u64) -> String {
+    let mut start = started(isolation(Tier::Cgroup, Enforcement::Kernel), false);
+    if let Event::RunStarted(started) = &mut start {
+        started.jobs = jobs.len();
+    }
+    let mut events = vec![start];
+    for (number, (name, wall, worked, peak)) in jobs.iter().enumerate() {
+        let end = passed(number as u32, name);
+        let evidence = Evidence {
+            cpu_time: Some(Duration::from_secs(*worked)),
+            memory_peak: Some(Bytes::mib(*peak)),
+            ..end.evidence
+        };
+        let end = AttemptFinished { wall: Duration::from_secs(*wall), evidence, ..end };
+        events.push(Event::AttemptFinished(Box::new(end)));
+    }
+    let wall = Duration::from_secs(run);
+    events.push(Event::RunFinished(RunFinished {
+        passed: jobs.len() as u64,
+        wall,
+        ..RunFinished::default()
+    }));
+    told(PLAIN, &events)
+}
+
+#[test]
+fn what_stood_out_is_told_if_it_says_something() {
+    let jobs = [
+        ("quick", 1, 1, 12),
+        ("slow", 30, 29, 12),
+        ("slower", 50, 50, 12),
+        ("slowest --of all", 70, 69, 63),
+        ("slow, but not of the three", 20, 20, 12),
+        ("sleeps", 25, 1, 12),
+        ("naps", 5, 0, 12),
+        ("fat", 2, 2, 33),
+    ];
+    insta::assert_snapshot!(told_of_passed(&jobs, 100));
+    for (what, jobs, run) in [
+        ("a short run", &jobs[..], 9),
+        ("few jobs", &jobs[..3], 100),
+        ("nothing above others", &[jobs[0]; 20], 100),
+    ] {
+        let text = told_of_passed(jobs, run);
+        assert!(
+            ["slowest:", "fattest:", "sleepiest:"].iter().all(|kind| !text.contains(kind)),
+            "{what}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_that_others_followed_is_told_again_at_the_end() {
+    let text = |ends: &[usize]| {
+        let all = endings();
+        let mut events = vec![started(isolation(Tier::Cgroup, Enforcement::Kernel), false)];
+        events.extend(ends.iter().map(|end| Event::AttemptFinished(Box::new(all[*end].clone()))));
+        events.push(Event::RunFinished(RunFinished::default()));
+        told(PLAIN, &events)
+    };
+    let (passed, failed) = (0, 1);
+    assert_eq!(text(&[passed, failed]).matches("exited with code 101").count(), 1);
+    let buried = text(&[failed, passed]);
+    let end = buried.split_once("failed:\n").unwrap().1;
+    assert!(
+        end.starts_with("  FAIL 101  unit\n         exited with code 101; its peak was 12 MiB.\n"),
+        "{buried}"
+    );
+}
+
 #[test]
 fn json_lines_are_the_contracts() {
     insta::assert_snapshot!(json(&run_of_many(isolation(Tier::Process, Enforcement::Sampled))));

@@ -5,6 +5,9 @@
 //! - [`html`]: one page, for people who look at it later
 //! - [`whole_file`]: how those two are written
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
+//! - [`ending`]: that summary: what stood out, all that failed, the counts
+//! - [`standouts`]: the slowest, the fattest and the sleepiest
+//! - [`look`]: what a terminal can do
 //! - [`governor`]: what the governor decided, in words
 //! - [`paragraph`]: what happened, which limit, who set it, what to change
 //! - [`diagnosis`]: what an attempt that ran out of time was doing, and what an `on_timeout` command said
@@ -15,15 +18,18 @@
 //! - [`progress`]: the live line of a terminal
 
 pub mod diagnosis;
+pub mod ending;
 pub mod governor;
 pub mod html;
 pub mod inquest;
 pub mod json;
 pub mod junit;
 pub mod left;
+pub mod look;
 pub mod paragraph;
 pub mod progress;
 pub mod recorded;
+pub mod standouts;
 pub mod story;
 pub mod terminal;
 pub mod whole_file;
