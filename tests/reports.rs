@@ -19,6 +19,7 @@ use sandtest::report::json::JsonReporter;
 use sandtest::report::paragraph::Words;
 use sandtest::report::recorded;
 use sandtest::report::terminal::{Look, TerminalReporter};
+use sandtest::report::trace::TraceReporter;
 
 const PLAIN: Look = Look { live: false, colour: false, width: None };
 const NARROW: Look = Look { live: false, colour: false, width: Some(50) };
@@ -460,6 +461,64 @@ fn what_is_read_from_a_record_makes_the_same_reports() {
         assert_eq!(String::from_utf8(json).unwrap(), lines);
         assert_eq!(String::from_utf8(text).unwrap(), told(PLAIN, &events));
     }
+}
+
+#[test]
+fn a_trace_shows_what_stood_still_and_what_was_evicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let attempt = Attempt { id: AttemptId { job: JobId(0), number: 1 }, slot: 2 };
+    let decided = |at, action, state| Event::Governor {
+        at: Duration::from_millis(at),
+        decision: Decision {
+            action,
+            attempt: Some(attempt.id),
+            state,
+            signal: Signal::Memory,
+            value: 0,
+            line: 0,
+            left: Bytes::mib(100),
+            budget: Bytes::gib(1),
+            filling: Bytes(0),
+            held: 1,
+        },
+        job: Some("hog".into()),
+    };
+    let end = AttemptFinished { attempt, outcome: Outcome::Evicted, verdict: None, ..passed(0, "hog") };
+    let events = [
+        started(isolation(Tier::Cgroup, Enforcement::Kernel), false),
+        Event::AttemptStarted { attempt, job: "hog".into() },
+        decided(200, Action::Freeze, State::Orange),
+        decided(500, Action::Thaw, State::Green),
+        decided(1000, Action::Freeze, State::Orange),
+        decided(1300, Action::Evict, State::Red),
+        Event::AttemptFinished(Box::new(end)),
+        Event::RunFinished(RunFinished { wall: Duration::from_secs(2), ..RunFinished::default() }),
+    ];
+    tell(&mut TraceReporter::create(&path).unwrap(), &events);
+    let trace: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let entries = trace["traceEvents"].as_array().unwrap();
+    let of = |phase: &str, thread: u64| {
+        let is = |entry: &&serde_json::Value| entry["ph"] == phase && entry["tid"] == thread;
+        let told = |entry: &serde_json::Value| {
+            (entry["name"].as_str().unwrap().to_owned(), entry["ts"].as_u64().unwrap(), entry["dur"].as_u64())
+        };
+        entries.iter().filter(is).map(told).collect::<Vec<_>>()
+    };
+    let span = |name: &str, begin, dur| (name.to_owned(), begin, Some(dur));
+    assert_eq!(
+        of("X", 3),
+        [
+            span("frozen", 200_000, 300_000),
+            span("frozen", 1_000_000, 334_000),
+            span("hog", 100_000, 1_234_000)
+        ]
+    );
+    assert_eq!(of("i", 3), [("evicted".to_owned(), 1_300_000, None)]);
+    let states = [("orange", 200, 300), ("green", 500, 500), ("orange", 1000, 300), ("red", 1300, 700)];
+    assert_eq!(of("X", 0), states.map(|(state, begin, dur)| span(state, begin * 1000, dur * 1000)));
+    let measured = entries.iter().find(|entry| entry["name"] == "memory, measured").unwrap();
+    assert_eq!(measured["args"], serde_json::json!({"used": 924 << 20, "budget": 1024 << 20}));
 }
 
 /// 5,000 jobs that fail three times each, with names, reasons and output made to be large in a page.

@@ -185,7 +185,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         warn_of_unmatched(&settings.rules, &names);
     }
     let jobs = jobs(drafts, names, &settings.rules, &profile);
-    let mut reports = args.reports.open().map_err(Failure::new)?;
+    let mut reports = args.reports.open(true).map_err(Failure::new)?;
     let recording = args.record.as_deref().map(create).transpose().map_err(Failure::new)?;
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));

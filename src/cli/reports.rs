@@ -4,13 +4,18 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::model::event::Event;
 use crate::report::Reporter;
+use crate::report::github::GithubReporter;
 use crate::report::html::HtmlReporter;
 use crate::report::json::JsonReporter;
 use crate::report::junit::JunitReporter;
+use crate::report::libtest::LibtestReporter;
+use crate::report::tap::TapReporter;
+use crate::report::terminal::PatientStderr;
+use crate::report::trace::TraceReporter;
 
 /// Options that name reports.
 #[derive(Debug, Args)]
@@ -24,20 +29,44 @@ pub struct ReportArgs {
     /// Write a page to FILE that a browser shows: timeline, memory, every job
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     html: Option<PathBuf>,
+    /// Write TAP to FILE, for prove and Jenkins
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    tap: Option<PathBuf>,
+    /// Write the lines of cargo test's --format json to FILE
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    libtest_json: Option<PathBuf>,
+    /// Write a trace to FILE, for ui.perfetto.dev and chrome://tracing
+    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
+    trace: Option<PathBuf>,
+    /// Annotate what failed, and append to the job's summary: `auto` under GitHub Actions
+    #[arg(long, value_name = "MODE", default_value = "auto", help_heading = "What is told")]
+    github: Github,
+}
+
+/// Whether GitHub is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Github {
+    /// If GITHUB_ACTIONS is `true`
+    Auto,
+    /// Always
+    On,
+    /// Never
+    Off,
 }
 
 impl ReportArgs {
     /// Whether they name any.
     pub fn any(&self) -> bool {
-        let ReportArgs { json, junit, html } = self;
-        [json, junit, html].into_iter().any(Option::is_some)
+        let ReportArgs { json, junit, html, tap, libtest_json, trace, github } = self;
+        [json, junit, html, tap, libtest_json, trace].into_iter().any(Option::is_some)
+            || *github == Github::On
     }
 
-    /// Opens what they name.
+    /// Opens what they name; for a run, also what its surroundings ask for.
     ///
     /// # Errors
     /// In words: the first that can't be written.
-    pub fn open(&self) -> Result<Reports, String> {
+    pub fn open(&self, of_a_run: bool) -> Result<Reports, String> {
         let mut reports = Reports::default();
         if let Some(path) = &self.json {
             reports.add(JsonReporter::new(create(path)?), Some(path));
@@ -47,6 +76,21 @@ impl ReportArgs {
         }
         if let Some(path) = &self.html {
             reports.add(HtmlReporter::create(path).map_err(unwritable(path))?, Some(path));
+        }
+        if let Some(path) = &self.tap {
+            reports.add(TapReporter::new(create(path)?), Some(path));
+        }
+        if let Some(path) = &self.libtest_json {
+            reports.add(LibtestReporter::new(create(path)?), Some(path));
+        }
+        if let Some(path) = &self.trace {
+            reports.add(TraceReporter::create(path).map_err(unwritable(path))?, Some(path));
+        }
+        let under_actions = || std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+        if self.github == Github::On || (self.github == Github::Auto && of_a_run && under_actions()) {
+            let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+            let summary = summary.map(PathBuf::from);
+            reports.add(GithubReporter::new(PatientStderr::default(), summary.clone()), summary.as_deref());
         }
         Ok(reports)
     }

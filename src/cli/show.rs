@@ -53,7 +53,7 @@ fn show(args: &ShowArgs) -> Result<(), String> {
         let end = recorded::end_until_now(&events, kept.fate != Fate::Runs);
         events.push(Told { event: Event::RunFinished(end), words: None });
     }
-    let mut reports = args.reports.open()?;
+    let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
         print(&format!("run {}{}{}\n", kept.run, ago(began(&events)), fate(kept.fate)));
         reports.add(TerminalReporter::on_stdout(), None);

@@ -13,6 +13,7 @@ use quick_junit::{
 
 use super::paragraph::{first_sentence, in_a_word};
 use super::whole_file::WholeFile;
+use super::written::written;
 use super::{Reporter, diagnosis};
 use crate::model::event::{AttemptFinished, Event, RunStarted};
 use crate::model::text::shown;
@@ -202,18 +203,17 @@ fn properties(attempt: &AttemptFinished, evictions: u32) -> Vec<Property> {
     said.into_iter().filter_map(|(name, value)| Some(Property::new(name, value?))).collect()
 }
 
-/// What is kept of the output, with a line for what is not; `None` if nothing was written.
+/// What is kept of the output; `None` if nothing was written.
 fn text(attempt: &AttemptFinished) -> Option<String> {
-    let output = attempt.output.as_ref().filter(|output| output.total > 0)?;
-    let mut text = output.head.clone();
-    if output.left_out() > 0 {
-        text.extend(format!("\n... {} left out ...\n", Bytes(output.left_out())).bytes());
-    }
-    text.extend(&output.tail);
-    Some(plain(&text))
+    written(attempt).map(|text| without_tabs(&text))
 }
 
-/// Of what a test chose. The writer would drop tabs.
+/// Of what a test chose.
 fn plain(text: &[u8]) -> String {
-    shown(text).replace('\t', "    ")
+    without_tabs(&shown(text))
+}
+
+/// The writer would drop them.
+fn without_tabs(text: &str) -> String {
+    text.replace('\t', "    ")
 }

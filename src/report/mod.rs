@@ -3,7 +3,11 @@
 //! - [`json`]: a line an event, for programs
 //! - [`junit`]: JUnit XML, for CI
 //! - [`html`]: one page, for people who look at it later
-//! - [`whole_file`]: how those two are written
+//! - [`tap`], [`libtest`]: the formats of other worlds' readers
+//! - [`github`]: annotations and a summary, under GitHub Actions
+//! - [`trace`]: a timeline for Perfetto and chrome://tracing
+//! - [`whole_file`]: how those that are rewritten as a whole are
+//! - [`written`]: what an attempt wrote, in a document
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`ending`]: that summary: what stood out, all that failed, the counts
 //! - [`standouts`]: the slowest, the fattest and the sleepiest
@@ -19,20 +23,25 @@
 
 pub mod diagnosis;
 pub mod ending;
+pub mod github;
 pub mod governor;
 pub mod html;
 pub mod inquest;
 pub mod json;
 pub mod junit;
 pub mod left;
+pub mod libtest;
 pub mod look;
 pub mod paragraph;
 pub mod progress;
 pub mod recorded;
 pub mod standouts;
 pub mod story;
+pub mod tap;
 pub mod terminal;
+pub mod trace;
 pub mod whole_file;
+pub mod written;
 
 use std::io;
 

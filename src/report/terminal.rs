@@ -32,6 +32,12 @@ pub struct PatientStderr(io::Stderr);
 /// A reader that takes nothing for so long is not waited for any more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+impl Default for PatientStderr {
+    fn default() -> PatientStderr {
+        PatientStderr(io::stderr())
+    }
+}
+
 impl Write for PatientStderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let begin = Instant::now();
@@ -53,7 +59,7 @@ impl Write for PatientStderr {
 impl TerminalReporter<PatientStderr> {
     /// On standard error, as it is.
     pub fn on_stderr() -> TerminalReporter<PatientStderr> {
-        TerminalReporter::new(PatientStderr(io::stderr()), Look::of(&console::Term::stderr()))
+        TerminalReporter::new(PatientStderr::default(), Look::of(&console::Term::stderr()))
     }
 }
 
