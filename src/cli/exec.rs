@@ -123,10 +123,16 @@ pub struct ExecArgs {
 }
 
 const EXAMPLES: &str = "Examples:
-  sandtest exec -- cargo test                        one job, streams untouched
-  sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
-  sandtest exec --shards 4 -- pytest --shard {shard} four jobs, each a part
-  sandtest exec -j 4 --jobs-from tests.txt           one command a line";
+  One command, its streams untouched
+    sandtest exec -- cargo test
+    sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
+  Many
+    sandtest exec --shards 4 -- pytest --shard {shard} each a part of it
+    sandtest exec -j 4 --jobs-from tests.txt           one command a line
+  What hangs, or fails now and then
+    sandtest exec --idle-timeout 1min --retries 2 --jobs-from tests.txt
+  For CI, and to look at
+    sandtest exec --junit junit.xml --html run.html --jobs-from tests.txt";
 
 /// What is to be done where limits can't be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

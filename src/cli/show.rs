@@ -18,10 +18,12 @@ use crate::run::kept::{self, Fate, Kept};
 /// Options of `sandtest show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  sandtest show                         the last run's report
-  sandtest show --list                  the runs that are kept
-  sandtest show --run 6b01cb --html run.html
-                                        an earlier one as a page, although it was not asked for then")]
+  On the terminal
+    sandtest show                       the last run's report
+    sandtest show --list                the runs that are kept
+  In another form, although it was not asked for then
+    sandtest show --html run.html
+    sandtest show --run 6b01cb --junit junit.xml")]
 pub struct ShowArgs {
     /// The run, by its id or the beginning of it [default: the last one]
     #[arg(long, value_name = "ID")]

@@ -22,9 +22,11 @@ const NAMED: usize = 20;
 /// Options of `sandtest why`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  sandtest why                     what did not simply pass in the last run
-  sandtest why 'cargo test #2'     all of one job: waits, freezes, evictions, ends
-  sandtest why slow --run 6b01cb   jobs with `slow` in their names, of an earlier run")]
+  The last run
+    sandtest why                     what did not simply pass
+    sandtest why 'cargo test #2'     all of one job: waits, freezes, evictions, ends
+  An earlier one
+    sandtest why slow --run 6b01cb   jobs with `slow` in their names")]
 pub struct WhyArgs {
     /// Name of a job, or a part of it; without it those that did not simply pass
     #[arg(value_name = "JOB")]
