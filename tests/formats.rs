@@ -8,7 +8,10 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 struct Scene {
@@ -125,6 +128,21 @@ fn a_run_that_ends_early_is_not_taken_for_a_whole_one() {
     fs::write(scene.path("jobs"), "").unwrap();
     assert_eq!(scene.sandtest(&begin).output().unwrap().status.code(), Some(4));
     assert_eq!(scene.text("run.tap"), "TAP version 13\n1..0 # SKIP there are no jobs to run\n");
+}
+
+#[test]
+fn an_interrupted_run_bails_out() {
+    let scene = Scene::new(&["touch up", "sleep 70994"]);
+    let mut child =
+        scene.sandtest(&["exec", "-j1", "--tap", "run.tap", "--jobs-from", "jobs"]).spawn().unwrap();
+    let begin = Instant::now();
+    while !fs::read_to_string(scene.path("run.tap")).is_ok_and(|text| text.contains("ok 1 - touch up")) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "a test is written as it ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(scene.text("run.tap").ends_with("\nBail out! The run was interrupted\n"));
 }
 
 /// The fields of each kind of line.
