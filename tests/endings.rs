@@ -325,8 +325,8 @@ fn two_hundred_jobs_of_every_kind_have_one_verdict_each() {
 #[test]
 fn time_outs_are_exact() {
     // 10 ms on a machine of its own; one that is busy with others is late for all of them. One good run of three does.
-    let most = (0..3).map(|_| latest_of_sixty_four()).find(|most| *most < 0.25);
-    assert!(most.is_some(), "late by 250 ms and more, three times");
+    let most: Vec<f64> = (0..3).map(|_| latest_of_sixty_four()).take_while(|most| *most >= 0.25).collect();
+    assert!(most.len() < 3, "late by so many seconds: {most:?}");
 }
 
 /// By how many seconds the latest of 64 time-outs was found late.
@@ -349,7 +349,6 @@ fn latest_of_sixty_four() -> f64 {
     }
     assert_eq!(late.len(), 64);
     late.sort_by(f64::total_cmp);
-    println!("late by {:.2} ms at the median, {:.2} ms at most", late[32] * 1e3, late[63] * 1e3);
     assert!(late[0] >= 0.0, "too early: {late:?}");
     late[63]
 }

@@ -3,10 +3,12 @@
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`doctor`]: what this environment allows, and how to get more
 //! - [`why`]: what became of a job of the last run, and why
+//! - [`show`]: the report of a run that is over, again, or in another form
 //! - [`replay`]: ask the policy again what it decided
 //! - [`profile`]: list, show and check profiles
 //! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`exit_code`]: what the codes mean
+//! - [`reports`]: which reports are written where
 //! - [`settings`]: the profile that is in force, command line included
 
 pub mod doctor;
@@ -14,7 +16,9 @@ pub mod exec;
 pub mod exit_code;
 pub mod profile;
 pub mod replay;
+pub mod reports;
 pub mod settings;
+pub mod show;
 pub mod simulate;
 pub mod why;
 
@@ -38,6 +42,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Tell what became of a job of the last run, and why: waits, freezes, evictions, ends
     Why(why::WhyArgs),
+    /// Show the report of the last run again, or write it in another form
+    Show(show::ShowArgs),
     /// Step through a recorded run again and print what the governor decided
     Replay(replay::ReplayArgs),
     /// List, show and check profiles
@@ -64,6 +70,7 @@ pub fn main() -> u8 {
         Command::Exec(args) => exec::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Why(args) => why::run(&args),
+        Command::Show(args) => show::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Profile { command } => profile::run(&command),
         Command::Simulate(args) => simulate::run(&args),
