@@ -1,19 +1,12 @@
-//! A run's events, read again from the lines that [`super::json`] wrote: what any report makes of a run it makes of its record.
-//!
-//! ```text
-//! lines ─▶ events, with the words that were found for them then ─▶ starts put where they belong
-//! ```
-//!
-//! A run that was killed may end in half a line: that is passed over. Starts are not on record: an attempt that ended tells
-//! when it began, and one that was in mid-run when all was killed is not known of.
+//! The lines of a record, and the events that they stand for.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::{Numbers, Told};
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{AttemptFinished, Captured, Event, RunFinished, RunStarted, SpawnError, Tries};
 use crate::model::governor::{Action, Decision, Governed, Signal, State};
@@ -21,145 +14,17 @@ use crate::model::isolation::Missing;
 use crate::model::leftovers::{Files, Object};
 use crate::model::retry::Unsettled;
 use crate::model::{
-    Attempt, AttemptId, Bytes, Cause, Enforcement, Evidence, Exit, Isolation, JobId, Leftovers, LimitName,
-    Limits, Outcome, Process, RunId, Tier, Verdict,
+    Attempt, Bytes, Cause, Enforcement, Evidence, Exit, Isolation, Leftovers, LimitName, Limits, Outcome,
+    Process, RunId, Tier, Verdict,
 };
-
-/// A longer line is none of ours.
-const LONGEST_LINE: u64 = 64 << 20;
 
 /// No time in a record is longer, whatever it says: some thousand years.
 const LONGEST: Duration = Duration::from_secs(1000 * 366 * 24 * 60 * 60);
 
-/// An event, as it was told.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    /// What happened.
-    pub event: Event,
-    /// The same in words, where there were any.
-    pub words: Option<String>,
-}
-
-/// Reads the events of a run, in their order.
-///
-/// # Errors
-/// What could not be read; `InvalidData` for what are no events.
-pub fn read(lines: &mut impl BufRead) -> io::Result<Vec<Told>> {
-    let mut parsed = Vec::new();
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        io::Read::take(&mut *lines, LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            break;
-        }
-        match serde_json::from_slice(&line) {
-            Ok(event) => parsed.push(event),
-            // Cut off where the run was killed.
-            Err(_) if !line.ends_with(b"\n") => break,
-            Err(error) => {
-                let message = format!("line {number} is no event of this version: {error}");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-            }
-        }
-    }
-    let numbers = Numbers::of(&parsed);
-    let mut starts = starts(&parsed).into_iter().peekable();
-    let mut events = Vec::with_capacity(2 * parsed.len());
-    for line in parsed {
-        let until = line.at();
-        while let Some(start) = starts.next_if(|start| until.is_some_and(|until| start.at <= until)) {
-            let id = numbers.id(&start.job, start.number);
-            let attempt = Attempt { id, slot: start.slot };
-            events.push(Told { event: Event::AttemptStarted { attempt, job: start.job }, words: None });
-        }
-        events.extend(line.told(&numbers));
-    }
-    Ok(events)
-}
-
-/// What a run without an end has come to by now, or had when it was killed: that is an interruption.
-pub fn end_until_now(events: &[Told], killed: bool) -> RunFinished {
-    let closed = killed.then_some(Cause::Interrupted);
-    let mut end = RunFinished { interrupted: killed, closed, ..RunFinished::default() };
-    let mut jobs = 0;
-    for Told { event, .. } in events {
-        match event {
-            Event::RunStarted(started) => jobs = started.jobs as u64,
-            Event::AttemptFinished(attempt) => {
-                end.wall = end.wall.max(attempt.ended);
-                end.leaked += attempt.evidence.leaked_count;
-                match attempt.verdict {
-                    Some(verdict) => {
-                        *(if attempt.failed { &mut end.failed } else { &mut end.passed }) += 1;
-                        end.flaky += u64::from(verdict == Verdict::Flaky);
-                    }
-                    None => end.evictions += u64::from(attempt.retry_in.is_none()),
-                }
-            }
-            Event::GivenUp { .. } => end.failed += 1,
-            _ => {}
-        }
-    }
-    end.not_run = jobs.saturating_sub(end.passed + end.failed);
-    end
-}
-
-/// When an attempt began.
-struct Start {
-    at: Duration,
-    job: String,
-    number: u32,
-    slot: u32,
-}
-
-/// All of them, in their order.
-fn starts(lines: &[Line]) -> Vec<Start> {
-    // What could not be started did not.
-    let started = attempts(lines).filter(|attempt| attempt.outcome != Outcome::SpawnFailed);
-    let start = |attempt: &AttemptLine| Start {
-        at: time(attempt.began_ms),
-        job: attempt.job.clone(),
-        number: attempt.attempt,
-        slot: attempt.slot,
-    };
-    let mut starts: Vec<Start> = started.map(start).collect();
-    starts.sort_by_key(|start| start.at);
-    starts
-}
-
-fn attempts(lines: &[Line]) -> impl Iterator<Item = &AttemptLine> {
-    lines.iter().filter_map(|line| match line {
-        Line::AttemptFinished(attempt) => Some(&**attempt),
-        _ => None,
-    })
-}
-
-/// The jobs' places in the run, as far as is known: in the order in which they began.
-struct Numbers(BTreeMap<String, u32>);
-
-impl Numbers {
-    fn of(lines: &[Line]) -> Numbers {
-        let mut first: Vec<(Duration, &str)> =
-            attempts(lines).map(|attempt| (time(attempt.began_ms), attempt.job.as_str())).collect();
-        first.sort_unstable();
-        let others = lines.iter().filter_map(Line::job);
-        let mut numbers = BTreeMap::new();
-        for job in first.into_iter().map(|(_, job)| job).chain(others) {
-            let next = numbers.len() as u32;
-            numbers.entry(job.to_owned()).or_insert(next);
-        }
-        Numbers(numbers)
-    }
-
-    fn id(&self, job: &str, number: u32) -> AttemptId {
-        AttemptId { job: JobId(self.0.get(job).copied().unwrap_or_default()), number }
-    }
-}
-
+/// A line.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-enum Line {
+pub enum Line {
     RunStarted(Box<RunStartedLine>),
     Governor(GovernorLine),
     AttemptSlow {
@@ -184,7 +49,7 @@ enum Line {
 }
 
 #[derive(Debug, Deserialize)]
-struct RunStartedLine {
+pub struct RunStartedLine {
     run: RunId,
     #[serde(default)]
     time_ms: f64,
@@ -200,7 +65,7 @@ struct RunStartedLine {
 }
 
 #[derive(Debug, Deserialize)]
-struct GovernorLine {
+pub struct GovernorLine {
     at_ms: f64,
     job: Option<String>,
     attempt: Option<u32>,
@@ -216,11 +81,11 @@ struct GovernorLine {
 }
 
 #[derive(Debug, Deserialize)]
-struct AttemptLine {
-    job: String,
-    attempt: u32,
-    slot: u32,
-    outcome: Outcome,
+pub struct AttemptLine {
+    pub job: String,
+    pub attempt: u32,
+    pub slot: u32,
+    pub outcome: Outcome,
     cause: Cause,
     verdict: Option<Verdict>,
     failed: Option<bool>,
@@ -231,7 +96,7 @@ struct AttemptLine {
     exit_code: Option<i32>,
     signal: Option<i32>,
     spawn_error: Option<String>,
-    began_ms: f64,
+    pub began_ms: f64,
     ended_ms: f64,
     wall_ms: f64,
     cpu_ms: Option<f64>,
@@ -280,7 +145,7 @@ impl OutputLine {
 }
 
 #[derive(Debug, Deserialize)]
-struct RunFinishedLine {
+pub struct RunFinishedLine {
     passed: u64,
     failed: u64,
     flaky: u64,
@@ -305,7 +170,7 @@ struct GovernedLine {
 
 impl Line {
     /// When it was told, as far as it says.
-    fn at(&self) -> Option<Duration> {
+    pub fn at(&self) -> Option<Duration> {
         match self {
             Line::Governor(decided) => Some(time(decided.at_ms)),
             Line::AttemptFinished(attempt) => Some(time(attempt.ended_ms)),
@@ -314,7 +179,7 @@ impl Line {
         }
     }
 
-    fn job(&self) -> Option<&str> {
+    pub fn job(&self) -> Option<&str> {
         match self {
             Line::Governor(decided) => decided.job.as_deref(),
             Line::AttemptSlow { job, .. }
@@ -325,7 +190,7 @@ impl Line {
         }
     }
 
-    fn told(self, numbers: &Numbers) -> Option<Told> {
+    pub fn told(self, numbers: &Numbers) -> Option<Told> {
         let mut words = None;
         let event = match self {
             Line::RunStarted(started) => Event::RunStarted(started.event()),
@@ -467,23 +332,13 @@ impl RunFinishedLine {
 }
 
 /// Of a figure in milliseconds, which may be anything; to the microsecond, as it was written.
-fn time(milliseconds: f64) -> Duration {
+pub fn time(milliseconds: f64) -> Duration {
     Duration::from_micros((milliseconds * 1e3).round() as u64).min(LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_are_no_events_is_refused() {
-        for text in ["{}\n", "hello\n{}", "{\"event\":\"attempt-finished\"}\n"] {
-            let error = read(&mut text.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with("line 1 is no event of this version"), "{error}");
-        }
-        let later = "{\"event\":\"of-a-later-version\",\"what\":1}\n{\"event\":\"attempt-fin";
-        assert_eq!(read(&mut later.as_bytes()).unwrap(), []);
-    }
 
     #[test]
     fn no_figure_is_too_large() {
@@ -499,12 +354,5 @@ mod tests {
         assert_eq!((wild.total, wild.left_out()), (1006, 1000));
         assert_eq!(of(r#"{"bytes":7}"#).left_out(), 7, "of what passed nothing is kept");
         assert_eq!(of(r#"{"bytes":0,"head":"abc"}"#).left_out(), 0, "whatever it says");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_it_panic(lines in proptest::collection::vec(".*", 0..5)) {
-            let _ = read(&mut lines.join("\n").as_bytes());
-        }
     }
 }
