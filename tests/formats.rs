@@ -198,6 +198,34 @@ fn libtest_json_has_the_fields_that_libtest_writes() {
     assert_eq!(ours, theirs);
 }
 
+#[test]
+fn what_is_slow_and_what_is_flaky_is_said_in_each_format() {
+    let scene = Scene::new(&["sleep 7.5", "sh -c 'test -e flag || { touch flag; exit 4; }'"]);
+    let ran = scene.run(&[
+        "--slow-after",
+        "100ms",
+        "--flaky-result",
+        "fail",
+        "--tap",
+        "run.tap",
+        "--libtest-json",
+        "run.json",
+    ]);
+    assert_eq!(ran.status.code(), Some(100));
+    let is = |line: &Value, event: &str, name: &str| {
+        line["event"] == event && line["name"].as_str().is_some_and(|it| it.contains(name))
+    };
+    let lines = scene.lines("run.json");
+    assert!(lines.iter().any(|line| is(line, "timeout", "sleep 7.5")), "{lines:?}");
+    assert!(lines.iter().any(|line| is(line, "failed", "flag")), "{lines:?}");
+    let tap = scene.text("run.tap");
+    let flaky = tap.split("not ok ").find(|test| test.contains("touch flag")).unwrap();
+    assert!(
+        flaky.contains("\n  reason: \"flaky\"\n") && flaky.contains("tries_before: \"exited with code 4"),
+        "{flaky}"
+    );
+}
+
 /// A command as actions/runner reads it (ActionCommand.TryParseV2): name, properties, data.
 fn command(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
     let line = line.trim_start().strip_prefix("::")?;
