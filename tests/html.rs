@@ -87,7 +87,8 @@ fn every_attempt_has_its_place_in_time_and_its_reason() {
         "sleep 7.5",
         "no-such-program",
     ]));
-    let ran = scene.run(&["-j2", "--retries", "1", "--timeout", "1s"]);
+    fs::write(scene.path("sandtest.yaml"), "rules: [{match: sleep 7.5, timeout: 1s}]\n").unwrap();
+    let ran = scene.run(&["-j2", "--retries", "1"]);
     assert_eq!(ran.status.code(), Some(100));
     let page = scene.page();
     assert!(page.before.contains("3 of 5 jobs failed"), "{}", page.before);

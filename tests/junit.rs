@@ -66,7 +66,8 @@ fn every_kind_of_end_is_a_test_case_of_its_own() {
         "no-such-program",
         "sh -c 'kill -SEGV $$'",
     ]);
-    let ran = scene.run(&["-j2", "--retries", "1", "--timeout", "1s", "--junit", "junit.xml"]);
+    fs::write(scene.path("sandtest.yaml"), "rules: [{match: sleep 7.5, timeout: 1s}]\n").unwrap();
+    let ran = scene.run(&["-j2", "--retries", "1", "--junit", "junit.xml"]);
     assert_eq!(ran.status.code(), Some(100));
     let report = scene.report();
     assert_eq!((report.tests, report.failures, report.errors), (6, 4, 0));

@@ -803,7 +803,7 @@ fn a_file_that_is_made_to_hurt_is_refused_quickly() {
         assert!(message.starts_with("near/p.yaml:"), "{}", &message[..message.len().min(300)]);
         assert!(message.len() < 2000, "{} bytes of message", message.len());
     }
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]

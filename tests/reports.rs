@@ -19,7 +19,10 @@ use sandtest::model::{
 use sandtest::report::Reporter;
 use sandtest::report::html::HtmlReporter;
 use sandtest::report::json::JsonReporter;
+use sandtest::report::paragraph::Words;
+use sandtest::report::recorded;
 use sandtest::report::terminal::{Look, TerminalReporter};
+use sandtest::report::trace::TraceReporter;
 
 const PLAIN: Look = Look { live: false, colour: false, width: None };
 const NARROW: Look = Look { live: false, colour: false, width: Some(50) };
@@ -86,12 +89,13 @@ fn isolation(tier: Tier, who: Enforcement) -> Isolation {
 fn started(isolation: Isolation, pass_through: bool) -> Event {
     Event::RunStarted(RunStarted {
         run: RunId("6b000000-1-7".into()),
+        time: Duration::from_millis(1_795_000_000_123),
         profile: "mine".into(),
         isolation,
         budget: profile().budget,
         jobs: if pass_through { 1 } else { 9 },
         parallel: if pass_through { 1 } else { 4 },
-        absent_sensors: vec!["pressure of the editor"],
+        absent_sensors: vec!["pressure of the editor".into()],
         pass_through,
         broker: None,
     })
@@ -325,10 +329,22 @@ fn run_of_many(isolation: Isolation) -> Vec<Event> {
 
 fn told(look: Look, events: &[Event]) -> String {
     let mut text = Vec::new();
-    let mut reporter = TerminalReporter::new(&mut text, look, &profile());
-    events.iter().for_each(|event| reporter.event(event).expect("a vector takes everything"));
-    drop(reporter);
+    tell(&mut TerminalReporter::new(&mut text, look), events);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Tells a reporter all of it, with the words that a run finds.
+fn tell(reporter: &mut impl Reporter, events: &[Event]) {
+    let mut words = Words::new(&profile());
+    for event in events {
+        reporter.event(event, words.of(event).as_deref()).expect("a vector takes everything");
+    }
+}
+
+fn json(events: &[Event]) -> String {
+    let mut lines = Vec::new();
+    tell(&mut JsonReporter::new(&mut lines), events);
+    String::from_utf8(lines).expect("JSON is UTF-8")
 }
 
 #[test]
@@ -358,14 +374,155 @@ fn one_command_is_spoken_of_only_where_it_cant_speak_for_itself() {
     insta::assert_snapshot!(endings().into_iter().map(run).collect::<Vec<_>>().join("----\n"));
 }
 
+/// Passed jobs that took so many seconds, of which they worked so many, with such peaks of their 64 MiB.
+fn told_of_passed(jobs: &[(&str, u64, u64, u64)], run: u64) -> String {
+    let mut start = started(isolation(Tier::Cgroup, Enforcement::Kernel), false);
+    if let Event::RunStarted(started) = &mut start {
+        started.jobs = jobs.len();
+    }
+    let mut events = vec![start];
+    for (number, (name, wall, worked, peak)) in jobs.iter().enumerate() {
+        let end = passed(number as u32, name);
+        let evidence = Evidence {
+            cpu_time: Some(Duration::from_secs(*worked)),
+            memory_peak: Some(Bytes::mib(*peak)),
+            ..end.evidence
+        };
+        let end = AttemptFinished { wall: Duration::from_secs(*wall), evidence, ..end };
+        events.push(Event::AttemptFinished(Box::new(end)));
+    }
+    let wall = Duration::from_secs(run);
+    events.push(Event::RunFinished(RunFinished {
+        passed: jobs.len() as u64,
+        wall,
+        ..RunFinished::default()
+    }));
+    told(PLAIN, &events)
+}
+
+#[test]
+fn what_stood_out_is_told_if_it_says_something() {
+    let jobs = [
+        ("quick", 1, 1, 12),
+        ("slow", 30, 29, 12),
+        ("slower", 50, 50, 12),
+        ("slowest --of all", 70, 69, 63),
+        ("slow, but not of the three", 20, 20, 12),
+        ("sleeps", 25, 1, 12),
+        ("naps", 5, 0, 12),
+        ("fat", 2, 2, 33),
+    ];
+    insta::assert_snapshot!(told_of_passed(&jobs, 100));
+    for (what, jobs, run) in [
+        ("a short run", &jobs[..], 9),
+        ("few jobs", &jobs[..3], 100),
+        ("nothing above others", &[jobs[0]; 20], 100),
+    ] {
+        let text = told_of_passed(jobs, run);
+        assert!(
+            ["slowest:", "fattest:", "sleepiest:"].iter().all(|kind| !text.contains(kind)),
+            "{what}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_that_others_followed_is_told_again_at_the_end() {
+    let text = |ends: &[usize]| {
+        let all = endings();
+        let mut events = vec![started(isolation(Tier::Cgroup, Enforcement::Kernel), false)];
+        events.extend(ends.iter().map(|end| Event::AttemptFinished(Box::new(all[*end].clone()))));
+        events.push(Event::RunFinished(RunFinished::default()));
+        told(PLAIN, &events)
+    };
+    let (passed, failed) = (0, 1);
+    assert_eq!(text(&[passed, failed]).matches("exited with code 101").count(), 1);
+    let buried = text(&[failed, passed]);
+    let end = buried.split_once("failed:\n").unwrap().1;
+    assert!(
+        end.starts_with("  FAIL 101  unit\n         exited with code 101; its peak was 12 MiB.\n"),
+        "{buried}"
+    );
+}
+
 #[test]
 fn json_lines_are_the_contracts() {
-    let mut lines = Vec::new();
-    let mut reporter = JsonReporter::new(&mut lines, &profile());
-    for event in run_of_many(isolation(Tier::Process, Enforcement::Sampled)) {
-        reporter.event(&event).expect("a vector takes everything");
+    insta::assert_snapshot!(json(&run_of_many(isolation(Tier::Process, Enforcement::Sampled))));
+}
+
+#[test]
+fn what_is_read_from_a_record_makes_the_same_reports() {
+    for (tier, who) in [(Tier::Cgroup, Enforcement::Kernel), (Tier::Process, Enforcement::Sampled)] {
+        let events = run_of_many(isolation(tier, who));
+        let lines = json(&events);
+        let read = recorded::read(&mut lines.as_bytes()).unwrap();
+        let again = |reporter: &mut dyn Reporter| {
+            read.iter().for_each(|told| reporter.event(&told.event, told.words.as_deref()).unwrap());
+        };
+        let (mut json, mut text) = (Vec::new(), Vec::new());
+        again(&mut JsonReporter::new(&mut json));
+        again(&mut TerminalReporter::new(&mut text, PLAIN));
+        assert_eq!(String::from_utf8(json).unwrap(), lines);
+        assert_eq!(String::from_utf8(text).unwrap(), told(PLAIN, &events));
     }
-    insta::assert_snapshot!(String::from_utf8_lossy(&lines));
+}
+
+#[test]
+fn a_trace_shows_what_stood_still_and_what_was_evicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let attempt = Attempt { id: AttemptId { job: JobId(0), number: 1 }, slot: 2 };
+    let decided = |at, action, state| Event::Governor {
+        at: Duration::from_millis(at),
+        decision: Decision {
+            action,
+            attempt: Some(attempt.id),
+            state,
+            signal: Signal::Memory,
+            value: 0,
+            line: 0,
+            left: Bytes::mib(100),
+            budget: Bytes::gib(1),
+            filling: Bytes(0),
+            held: 1,
+        },
+        job: Some("hog".into()),
+    };
+    let end = AttemptFinished { attempt, outcome: Outcome::Evicted, verdict: None, ..passed(0, "hog") };
+    let events = [
+        started(isolation(Tier::Cgroup, Enforcement::Kernel), false),
+        Event::AttemptStarted { attempt, job: "hog".into() },
+        decided(200, Action::Freeze, State::Orange),
+        decided(500, Action::Thaw, State::Green),
+        decided(1000, Action::Freeze, State::Orange),
+        decided(1300, Action::Evict, State::Red),
+        Event::AttemptFinished(Box::new(end)),
+        Event::RunFinished(RunFinished { wall: Duration::from_secs(2), ..RunFinished::default() }),
+    ];
+    tell(&mut TraceReporter::create(&path).unwrap(), &events);
+    let trace: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let entries = trace["traceEvents"].as_array().unwrap();
+    let of = |phase: &str, thread: u64| {
+        let is = |entry: &&serde_json::Value| entry["ph"] == phase && entry["tid"] == thread;
+        let told = |entry: &serde_json::Value| {
+            (entry["name"].as_str().unwrap().to_owned(), entry["ts"].as_u64().unwrap(), entry["dur"].as_u64())
+        };
+        entries.iter().filter(is).map(told).collect::<Vec<_>>()
+    };
+    let span = |name: &str, begin, dur| (name.to_owned(), begin, Some(dur));
+    assert_eq!(
+        of("X", 3),
+        [
+            span("frozen", 200_000, 300_000),
+            span("frozen", 1_000_000, 334_000),
+            span("hog", 100_000, 1_234_000)
+        ]
+    );
+    assert_eq!(of("i", 3), [("evicted".to_owned(), 1_300_000, None)]);
+    let states = [("orange", 200, 300), ("green", 500, 500), ("orange", 1000, 300), ("red", 1300, 700)];
+    assert_eq!(of("X", 0), states.map(|(state, begin, dur)| span(state, begin * 1000, dur * 1000)));
+    let measured = entries.iter().find(|entry| entry["name"] == "memory, measured").unwrap();
+    assert_eq!(measured["args"], serde_json::json!({"used": 924 << 20, "budget": 1024 << 20}));
 }
 
 /// A run whose broker goes away, and of which nothing starts in time.
@@ -373,7 +530,7 @@ fn run_with_broker(pass_through: bool) -> Vec<Event> {
     let Event::RunStarted(begun) = started(isolation(Tier::Cgroup, Enforcement::Kernel), pass_through) else {
         unreachable!("it begins with that")
     };
-    let broker = Some(BrokerPlace { socket: "/run/sandtest/broker.sock".into(), scope: "system" });
+    let broker = Some(BrokerPlace { socket: "/run/sandtest/broker.sock".into(), scope: "system".into() });
     let short = Reason { signal: Some(Signal::Memory), value: 100 << 20, line: 300 << 20 };
     let wait = |why, reason| BrokerNews::Waits { ahead: 2, wait: WaitView { why, reason } };
     let news = [
@@ -401,9 +558,9 @@ fn run_with_broker(pass_through: bool) -> Vec<Event> {
 #[test]
 fn what_happens_with_a_broker_is_told() {
     let mut lines = Vec::new();
-    let mut reporter = JsonReporter::new(&mut lines, &profile());
+    let mut reporter = JsonReporter::new(&mut lines);
     for event in run_with_broker(false) {
-        reporter.event(&event).expect("a vector takes everything");
+        reporter.event(&event, None).expect("a vector takes everything");
     }
     let (many, one) = (told(PLAIN, &run_with_broker(false)), told(PLAIN, &run_with_broker(true)));
     insta::assert_snapshot!(format!("{many}----\n{one}----\n{}", String::from_utf8_lossy(&lines)));
@@ -414,8 +571,10 @@ fn what_happens_with_a_broker_is_told() {
 fn the_worst_run_makes_a_page_that_opens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.html");
-    let mut page = HtmlReporter::create(&path, &profile()).unwrap();
-    page.event(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false)).unwrap();
+    let mut page = HtmlReporter::create(&path).unwrap();
+    let mut words = Words::new(&profile());
+    let mut tell = |event: &Event| page.event(event, words.of(event).as_deref()).unwrap();
+    tell(&started(isolation(Tier::Cgroup, Enforcement::Kernel), false));
     let wild = |bytes: usize| "<\"\\\u{2028}\u{1b}é".repeat(bytes / 10);
     let seen = Diagnosis { reading: wild(800), ..Diagnosis::default() };
     let left = Process { pid: 1, name: wild(100), command: wild(600), listening: Vec::new() };
@@ -442,7 +601,7 @@ fn the_worst_run_makes_a_page_that_opens() {
                 output: Some(output),
                 ..end
             };
-            page.event(&Event::AttemptFinished(Box::new(end))).unwrap();
+            tell(&Event::AttemptFinished(Box::new(end)));
         }
     }
     let decision = Decision {
@@ -459,9 +618,9 @@ fn the_worst_run_makes_a_page_that_opens() {
     };
     for at in 0..20_000 {
         let at = Duration::from_millis(at);
-        page.event(&Event::Governor { at, decision, job: Some(wild(1000)) }).unwrap();
+        tell(&Event::Governor { at, decision, job: Some(wild(1000)) });
     }
-    page.event(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() })).unwrap();
+    tell(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() }));
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.len() < 4_900_000, "{} bytes", text.len());
     assert!(text.contains("5,000 of 9 jobs failed") && text.contains("\"id\":4999"));

@@ -53,6 +53,7 @@ impl Soak {
     fn sandtest(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandtest"));
         command.arg("exec").env("XDG_STATE_HOME", self.path("state"));
+        command.current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
@@ -357,7 +358,11 @@ fn every_verdict_over_seeded_faults_is_right() {
             (format!("{line} j{number}"), expected)
         })
         .unzip();
-    let options = ["-j4", "--memory", "64M", "--pids", "16", "--timeout", "2s", "--grace", "200ms"];
+    // Of the others none may run out of time, however slow the machine.
+    let rules =
+        "rules:\n- {match: ['*exec sleep 30*', '*trap*'], timeout: 2s}\n- {match: '*', timeout: 60s}\n";
+    fs::write(soak.path("sandtest.yaml"), rules).unwrap();
+    let options = ["-j4", "--memory", "64M", "--pids", "16", "--grace", "200ms"];
     soak.start(&options, &lines).wait().unwrap();
     let attempts = soak.attempts();
     assert_eq!(attempts.len(), lines.len());

@@ -28,6 +28,11 @@ const INDENT: usize = 24;
 
 /// Look at this environment: what it allows, what it lacks, and how to repair that
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[command(after_help = "Examples:
+  For people
+    sandtest doctor           with the fix of each thing that is missing, to paste
+  For programs
+    sandtest doctor --json")]
 pub struct DoctorArgs {
     /// Print the report as JSON
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,20 @@ use clap::{Args, ValueEnum};
 
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
+use super::reports::{ReportArgs, create, not_standard_output, tell};
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
-use crate::model::event::Event;
 use crate::model::profile::JobSettings;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
 use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
 use crate::profile::file::JobSection;
 use crate::profile::values::{Cpu, Grace, Percent, Pids, Reserve, Size, Timeout, option};
-use crate::report::Reporter;
-use crate::report::html::HtmlReporter;
 use crate::report::inquest::DiagnosisFiles;
 use crate::report::json::JsonReporter;
-use crate::report::junit::JunitReporter;
+use crate::report::paragraph::Words;
 use crate::report::terminal::TerminalReporter;
 use crate::run::jobserver::{Fifos, Flags, Jobserver, Outer};
 use crate::run::look::Outlook;
@@ -124,15 +122,8 @@ pub struct ExecArgs {
     /// Write all that the governor sees and decides to FILE, for sandtest replay
     #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
     record: Option<PathBuf>,
-    /// Write an event a line to FILE
-    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
-    json: Option<PathBuf>,
-    /// Write JUnit XML to FILE
-    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
-    junit: Option<PathBuf>,
-    /// Write a page to FILE that a browser shows: timeline, memory, every job
-    #[arg(long, value_name = "FILE", value_parser = not_standard_output, help_heading = "What is told")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArgs,
 
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, required_unless_present = "jobs_from")]
@@ -140,10 +131,16 @@ pub struct ExecArgs {
 }
 
 const EXAMPLES: &str = "Examples:
-  sandtest exec -- cargo test                        one job, streams untouched
-  sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
-  sandtest exec --shards 4 -- pytest --shard {shard} four jobs, each a part
-  sandtest exec -j 4 --jobs-from tests.txt           one command a line";
+  One command, its streams untouched
+    sandtest exec -- cargo test
+    sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
+  Many
+    sandtest exec --shards 4 -- pytest --shard {shard} each a part of it
+    sandtest exec -j 4 --jobs-from tests.txt           one command a line
+  What hangs, or fails now and then
+    sandtest exec --idle-timeout 1min --retries 2 --jobs-from tests.txt
+  For CI, and to look at
+    sandtest exec --junit junit.xml --html run.html --jobs-from tests.txt";
 
 /// What is to be done where limits can't be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -211,19 +208,8 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         return Ok(exit_code::OK);
     }
     let outer = outer_jobserver(&flags);
-    let mut reporters = Reporters::default();
-    if let Some(path) = &args.json {
-        reporters.add(JsonReporter::new(create(path)?, &profile), Some(path));
-    }
-    if let Some(path) = &args.junit {
-        let reporter = JunitReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
-        reporters.add(reporter, Some(path));
-    }
-    if let Some(path) = &args.html {
-        let reporter = HtmlReporter::create(path, &profile).map_err(|error| unwritable(path, &error))?;
-        reporters.add(reporter, Some(path));
-    }
-    let recording = args.record.as_deref().map(create).transpose()?;
+    let mut reports = args.reports.open(true).map_err(Failure::new)?;
+    let recording = args.record.as_deref().map(create).transpose().map_err(Failure::new)?;
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));
     }
@@ -239,9 +225,10 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }
     };
     let events = record.events_path();
-    reporters.add(JsonReporter::new(create(&events)?, &profile), Some(&events));
-    reporters.add(DiagnosisFiles, None);
-    reporters.add(TerminalReporter::on_stderr(&profile), None);
+    reports.add(JsonReporter::new(create(&events).map_err(Failure::new)?), Some(&events));
+    reports.add(DiagnosisFiles, None);
+    reports.add(TerminalReporter::on_stderr(), None);
+    let mut words = Words::new(&profile);
 
     // Forked here: everything before this line runs on one thread, and so does the fork.
     let debt = outer.as_ref().map(Outer::debt).transpose().map_err(Failure::new)?;
@@ -313,7 +300,8 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     };
     let ended = match refused {
         Some(refused) => Err(Failure::new(refused)),
-        None => crate::run::execute(plan, |event| reporters.report(event)).map_err(Failure::new),
+        None => crate::run::execute(plan, |event| reports.event(event, words.of(event).as_deref()))
+            .map_err(Failure::new),
     };
     let clean = match &ended {
         Ok(summary) => summary.clean,
@@ -552,48 +540,6 @@ fn describe(interrupted: &sweep::Interrupted) -> String {
     }
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| unwritable(path, &error))
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("write {}: {error}", path.display()))
-}
-
-/// Everyone who is told the events.
-#[derive(Default)]
-struct Reporters {
-    all: Vec<(Box<dyn Reporter>, Option<PathBuf>)>,
-}
-
-impl Reporters {
-    /// `file`: what to name if it can't be written.
-    fn add(&mut self, reporter: impl Reporter + 'static, file: Option<&Path>) {
-        self.all.push((Box::new(reporter), file.map(Path::to_owned)));
-    }
-
-    fn report(&mut self, event: &Event) {
-        // A reader that has gone away is no reason to stop the tests; but a file that lacks events is told of, once.
-        for (reporter, file) in &mut self.all {
-            if let Err(error) = reporter.event(event)
-                && let Some(file) = file.take()
-            {
-                tell(&format!("write {}: {error}; it is not complete", file.display()));
-            }
-        }
-    }
-}
-
-fn tell(message: &str) {
-    let mut stderr = io::stderr().lock();
-    let mark = if stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        "\u{1b}[1msandtest:\u{1b}[0m"
-    } else {
-        "sandtest:"
-    };
-    let _ = writeln!(stderr, "{mark} {message}");
-}
-
 fn at_least_one(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
@@ -609,12 +555,4 @@ fn shards(text: &str) -> Result<u32, String> {
         }
         number => Ok(number),
     }
-}
-
-/// A file: standard output is the jobs' own.
-fn not_standard_output(text: &str) -> Result<PathBuf, String> {
-    if text == "-" {
-        return Err("standard output is the jobs'; name a file (/dev/stdout, if they may mix)".into());
-    }
-    Ok(text.into())
 }

@@ -16,6 +16,17 @@ use crate::model::{Limits, Profile};
 use crate::profile::project::is_project;
 use crate::profile::{ProfileError, Rules, SearchPlaces, list};
 
+/// What to do with profiles, shown.
+pub const EXAMPLES: &str = "Examples:
+  Which there are
+    sandtest profile list
+  What one comes to
+    sandtest profile show auto --resolved    here, and which line says so
+    sandtest profile show native             as its file has it, to begin one of your own
+  Whether one is right
+    sandtest profile check .sandtest/mine.yaml
+    sandtest profile check sandtest.yaml     the project's own file";
+
 /// What to do with profiles.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ProfileCommand {

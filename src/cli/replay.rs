@@ -15,6 +15,10 @@ const DIFFERENT: u8 = 1;
 
 /// Options of `sandtest replay`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  Record, and look
+    sandtest exec --record run.record --jobs-from tests.txt
+    sandtest replay run.record")]
 pub struct ReplayArgs {
     /// What `sandtest exec --record FILE` wrote
     #[arg(value_name = "FILE")]

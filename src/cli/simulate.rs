@@ -21,6 +21,11 @@ use crate::simulate::{oracle, plot, scene};
 
 /// What to simulate.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  Seeded suites
+    sandtest simulate --cases 10             ten of each family, in a table
+  One of your own
+    sandtest simulate scene.yaml --plot run.svg")]
 pub struct SimulateArgs {
     /// A scene to play: a machine and its jobs, in YAML. Without one, seeded suites are played
     scene: Option<PathBuf>,

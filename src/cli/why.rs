@@ -1,14 +1,14 @@
 //! `sandtest why`: what became of a job of the last run, and why.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 
 use clap::Args;
 
 use super::exit_code::{OK, OWN_FAILURE};
+use super::show;
 use crate::model::nearest::nearest;
 use crate::report::story::Story;
-use crate::run::kept::{self, Fate};
+use crate::run::kept;
 
 /// No job has that name.
 const NO_SUCH_JOB: u8 = 1;
@@ -22,9 +22,11 @@ const NAMED: usize = 20;
 /// Options of `sandtest why`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  sandtest why                     what did not simply pass in the last run
-  sandtest why 'cargo test #2'     all of one job: waits, freezes, evictions, ends
-  sandtest why slow --run 6b01cb   jobs with `slow` in their names, of an earlier run")]
+  The last run
+    sandtest why                     what did not simply pass
+    sandtest why 'cargo test #2'     all of one job: waits, freezes, evictions, ends
+  An earlier one
+    sandtest why slow --run 6b01cb   jobs with `slow` in their names")]
 pub struct WhyArgs {
     /// Name of a job, or a part of it; without it those that did not simply pass
     #[arg(value_name = "JOB")]
@@ -58,14 +60,8 @@ struct Refusal {
 fn tell(args: &WhyArgs) -> Result<String, Refusal> {
     let refuse = |message: String| Refusal { code: OWN_FAILURE, message };
     let kept = kept::find(args.run.as_deref()).map_err(|error| refuse(error.to_string()))?;
-    let story = File::open(&kept.events)
-        .and_then(|file| Story::read(&mut BufReader::new(file)))
-        .map_err(|error| refuse(format!("read {}: {error}", kept.events.display())))?;
-    let fate = match kept.fate {
-        Fate::Runs => "it still runs",
-        Fate::Killed | Fate::Ended => "it was killed before its end",
-    };
-    let mut text = story.headline(fate) + "\n";
+    let story = Story::of_run(show::events(&kept).map_err(refuse)?);
+    let mut text = story.headline(show::unfinished(kept.fate)) + "\n";
     let jobs = match &args.job {
         None => story.remarkable(),
         Some(wanted) => {

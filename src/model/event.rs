@@ -106,7 +106,7 @@ pub struct BrokerPlace {
     /// Its socket.
     pub socket: PathBuf,
     /// For whom it decides: `user`, `system`.
-    pub scope: &'static str,
+    pub scope: String,
 }
 
 /// What a run is about to do.
@@ -114,6 +114,8 @@ pub struct BrokerPlace {
 pub struct RunStarted {
     /// The run's id.
     pub run: RunId,
+    /// When it began, since 1970-01-01 UTC.
+    pub time: Duration,
     /// Name of the profile in force.
     pub profile: String,
     /// What this environment allows.
@@ -125,7 +127,7 @@ pub struct RunStarted {
     /// How many of them may run at once.
     pub parallel: usize,
     /// Sensors that the governor has to do without; empty without a governor.
-    pub absent_sensors: Vec<&'static str>,
+    pub absent_sensors: Vec<String>,
     /// Whether this is one job with its streams passed through.
     pub pass_through: bool,
     /// Who decides for it; `None`: it does itself.

@@ -9,7 +9,7 @@ use super::Bytes;
 use super::profile::{JobSettings, Origin};
 
 /// One invocation of sandtest. Unique on this host; a plain name, fit for a directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);
 

@@ -1,6 +1,6 @@
 //! The limits of one cgroup, by the names of the kernel's files.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Cpus};
 
@@ -8,7 +8,7 @@ use super::{Bytes, Cpus};
 ///
 /// Names and meanings follow Documentation/admin-guide/cgroup-v2.rst; on v1 controllers each is written to
 /// the file that does the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// `memory.max`, bytes: what does not fit after reclaim is OOM-killed.
     pub memory_max: Option<Bytes>,

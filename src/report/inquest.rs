@@ -9,7 +9,7 @@ use crate::model::event::Event;
 pub struct DiagnosisFiles;
 
 impl Reporter for DiagnosisFiles {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, _told: Option<&str>) -> io::Result<()> {
         let Event::AttemptFinished(finished) = event else { return Ok(()) };
         let Some((found, file)) = finished.diagnosis.as_ref().zip(finished.diagnosis_file.as_ref()) else {
             return Ok(());

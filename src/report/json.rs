@@ -1,6 +1,7 @@
 //! JSON lines: one object an event, as docs/events.md lists them. Sizes in bytes, times in milliseconds, absent
 //! readings null. Each line is one write, so that a run that is killed leaves whole lines.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Reporter;
-use super::paragraph::explain;
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{AttemptFinished, BrokerNews, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision, Signal, State};
@@ -17,8 +17,7 @@ use crate::model::leftovers::{Files, Object};
 use crate::model::retry::Unsettled;
 use crate::model::view::WaitsFor;
 use crate::model::{
-    Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, Profile, RunId, Tier,
-    Verdict,
+    Bytes, Cause, Enforcement, Exit, Isolation, LimitName, Limits, Outcome, Process, RunId, Tier, Verdict,
 };
 
 /// Writes the stream to `sink`.
@@ -26,7 +25,6 @@ pub struct JsonReporter<W> {
     sink: W,
     /// What the first event said, for the later ones.
     isolation: Option<Isolation>,
-    profile: Profile,
     line: Vec<u8>,
 }
 
@@ -35,12 +33,13 @@ pub struct JsonReporter<W> {
 enum Line<'a> {
     RunStarted {
         run: &'a RunId,
+        time_ms: f64,
         profile: &'a str,
         isolation: Tier,
         budget: &'a Limits,
         jobs: usize,
         parallel: usize,
-        absent_sensors: &'a [&'static str],
+        absent_sensors: &'a [String],
         sampled: Vec<LimitName>,
         not_enforced: Vec<LimitName>,
         missing: &'a [Missing],
@@ -138,7 +137,8 @@ struct Attempt<'a> {
     outcome: Outcome,
     cause: &'a Cause,
     verdict: Option<Verdict>,
-    told: Option<String>,
+    failed: bool,
+    told: Option<&'a str>,
     retry_in_ms: Option<f64>,
     tries: u32,
     tries_max: u32,
@@ -177,12 +177,20 @@ struct Attempt<'a> {
 struct Output<'a> {
     bytes: u64,
     file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "is_zero")]
+    file_lacks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
 }
 
 impl<W: Write> JsonReporter<W> {
-    /// Writes to `sink`, unbuffered: each line at once. `profile`: who set the limits that are told of.
-    pub fn new(sink: W, profile: &Profile) -> JsonReporter<W> {
-        JsonReporter { sink, isolation: None, profile: profile.clone(), line: Vec::new() }
+    /// Writes to `sink`, unbuffered: each line at once.
+    pub fn new(sink: W) -> JsonReporter<W> {
+        JsonReporter { sink, isolation: None, line: Vec::new() }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -200,6 +208,7 @@ impl<W: Write> JsonReporter<W> {
         self.isolation = Some(started.isolation.clone());
         self.write(&Line::RunStarted {
             run: &started.run,
+            time_ms: ms(started.time),
             profile: &started.profile,
             isolation: started.isolation.tier,
             budget: &started.budget,
@@ -209,18 +218,19 @@ impl<W: Write> JsonReporter<W> {
             sampled: started.isolation.held_by(Enforcement::Sampled),
             not_enforced: started.isolation.held_by(Enforcement::None),
             missing: &started.isolation.missing,
-            broker: started.broker.as_ref().map(|of| Place { socket: &of.socket, scope: of.scope }),
+            broker: started.broker.as_ref().map(|of| Place { socket: &of.socket, scope: &of.scope }),
         })
     }
 
-    fn attempt_finished(&mut self, finished: &AttemptFinished) -> io::Result<()> {
+    fn attempt_finished(&mut self, finished: &AttemptFinished, told: Option<&str>) -> io::Result<()> {
         let evidence = &finished.evidence;
         let (exit_code, signal) = match finished.exit {
             Some(Exit::Code(code)) => (Some(code), None),
             Some(Exit::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
-        let output = finished.output.as_ref();
+        // Of what simply passed nobody wants to read it, and the record stays small.
+        let shown = finished.failed || finished.retry_in.is_some();
         let line = Line::AttemptFinished(Box::new(Attempt {
             job: &finished.job,
             attempt: finished.attempt.id.number,
@@ -228,7 +238,8 @@ impl<W: Write> JsonReporter<W> {
             outcome: finished.outcome,
             cause: &finished.cause,
             verdict: finished.verdict,
-            told: self.isolation.as_ref().and_then(|isolation| explain(finished, isolation, &self.profile)),
+            failed: finished.failed,
+            told,
             retry_in_ms: finished.retry_in.map(ms),
             tries: finished.tries.this,
             tries_max: finished.tries.most,
@@ -260,7 +271,14 @@ impl<W: Write> JsonReporter<W> {
             not_enforced: self.held_by(Enforcement::None),
             diagnosis: finished.diagnosis.as_deref(),
             diagnosis_file: finished.diagnosis_file.as_deref(),
-            output: output.map(|output| Output { bytes: output.total, file: output.file.as_deref() }),
+            output: finished.output.as_ref().map(|output| Output {
+                bytes: output.total,
+                file: output.file.as_deref(),
+                file_lacks: output.file_lacks,
+                head: shown.then(|| String::from_utf8_lossy(&output.head)),
+                tail: shown.then(|| String::from_utf8_lossy(&output.tail)),
+                left_out: shown.then(|| output.left_out()),
+            }),
         }));
         self.write(&line)
     }
@@ -313,7 +331,7 @@ impl<W: Write> JsonReporter<W> {
 }
 
 impl<W: Write> Reporter for JsonReporter<W> {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::AttemptStarted { .. } => Ok(()),
@@ -331,10 +349,15 @@ impl<W: Write> Reporter for JsonReporter<W> {
             Event::GivenUp { attempt, job } => {
                 self.write(&Line::RetryGivenUp { job, attempt: attempt.number, verdict: Verdict::Fail })
             }
-            Event::AttemptFinished(finished) => self.attempt_finished(finished),
+            Event::AttemptFinished(finished) => self.attempt_finished(finished, told),
             Event::RunFinished(finished) => self.run_finished(finished),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Milliseconds, to the microsecond.

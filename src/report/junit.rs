@@ -4,26 +4,27 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use quick_junit::{
     FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
 
-use super::paragraph::{explain, first_sentence, in_a_word};
+use super::paragraph::{first_sentence, in_a_word};
 use super::whole_file::WholeFile;
+use super::written::written;
 use super::{Reporter, diagnosis};
 use crate::model::event::{AttemptFinished, Event, RunStarted};
 use crate::model::text::shown;
-use crate::model::{Bytes, Isolation, JobId, Profile, Verdict};
+use crate::model::{Bytes, JobId, Verdict};
 
 /// Keeps what ended, and writes it.
 pub struct JunitReporter {
     file: WholeFile,
-    profile: Profile,
-    isolation: Option<Isolation>,
     begun: SystemTime,
+    /// How long the run has taken, as far as is known.
+    wall: Duration,
     suite: TestSuite,
     /// Of jobs that are not done: tries that failed, and how often they were evicted.
     before: BTreeMap<JobId, Before>,
@@ -41,19 +42,18 @@ impl JunitReporter {
     ///
     /// # Errors
     /// If it can't be written there: a folder, one that is not there, no right to.
-    pub fn create(path: &Path, profile: &Profile) -> io::Result<JunitReporter> {
+    pub fn create(path: &Path) -> io::Result<JunitReporter> {
         Ok(JunitReporter {
             file: WholeFile::create(path)?,
-            profile: profile.clone(),
-            isolation: None,
-            begun: SystemTime::now(),
+            begun: UNIX_EPOCH,
+            wall: Duration::ZERO,
             suite: TestSuite::new("sandtest"),
             before: BTreeMap::new(),
         })
     }
 
     fn run_started(&mut self, started: &RunStarted) {
-        self.begun = SystemTime::now();
+        self.begun = UNIX_EPOCH + started.time;
         self.suite.set_timestamp(DateTime::<Utc>::from(self.begun));
         self.suite.add_property(Property::new("run", &started.run.0));
         self.suite.add_property(Property::new("profile", &started.profile));
@@ -61,20 +61,20 @@ impl JunitReporter {
         if let Some(max) = started.budget.memory_max {
             self.suite.add_property(Property::new("budget_memory_max", max.0.to_string()));
         }
-        self.isolation = Some(started.isolation.clone());
     }
 
-    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
+    fn attempt_finished(&mut self, attempt: &AttemptFinished, told: Option<&str>) -> io::Result<()> {
         let job = attempt.attempt.id.job;
+        self.wall = self.wall.max(attempt.ended);
         match attempt.verdict {
             Some(verdict) => {
                 let before = self.before.remove(&job).unwrap_or_default();
-                let case = self.case(attempt, verdict, before);
+                let case = self.case(attempt, told, verdict, before);
                 self.suite.add_test_case(case);
-                self.file.write_if_due(|| text_of(&self.suite, self.begun))
+                self.file.write_if_due(|| text_of(&self.suite, self.begun, self.wall))
             }
             None if attempt.retry_in.is_some() => {
-                let tried = self.rerun(attempt);
+                let tried = rerun(attempt, told);
                 self.before.entry(job).or_default().tries.push(tried);
                 Ok(())
             }
@@ -85,7 +85,13 @@ impl JunitReporter {
         }
     }
 
-    fn case(&self, attempt: &AttemptFinished, verdict: Verdict, before: Before) -> TestCase {
+    fn case(
+        &self,
+        attempt: &AttemptFinished,
+        told: Option<&str>,
+        verdict: Verdict,
+        before: Before,
+    ) -> TestCase {
         let passed = matches!(verdict, Verdict::Pass | Verdict::Flaky) && !attempt.failed;
         let mut status = if passed {
             TestCaseStatus::success()
@@ -96,7 +102,7 @@ impl JunitReporter {
             let told = if verdict == Verdict::Flaky {
                 "flaky: it failed before it passed, and counts as failed.".to_owned()
             } else {
-                self.told(attempt)
+                in_full(attempt, told)
             };
             status
                 .set_type(in_a_word(attempt, verdict))
@@ -111,32 +117,12 @@ impl JunitReporter {
         status.add_reruns(before.tries);
         let mut case = TestCase::new(plain(attempt.job.as_bytes()), status);
         case.set_classname("sandtest").set_time(attempt.wall);
-        let begun = SystemTime::now().checked_sub(attempt.wall).unwrap_or(self.begun);
-        case.set_timestamp(DateTime::<Utc>::from(begun));
+        case.set_timestamp(DateTime::<Utc>::from(self.begun + attempt.began));
         case.add_properties(properties(attempt, before.evictions));
         if let Some(output) = text(attempt).filter(|_| !passed) {
             case.set_system_out(output);
         }
         case
-    }
-
-    fn rerun(&self, attempt: &AttemptFinished) -> TestRerun {
-        let told = self.told(attempt);
-        let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type(in_a_word(attempt, Verdict::Fail)).set_message(first_sentence(&told));
-        rerun.set_time(attempt.wall).set_description(told);
-        if let Some(output) = text(attempt) {
-            rerun.set_system_out(output);
-        }
-        rerun
-    }
-
-    /// What happened, and what it was doing.
-    fn told(&self, attempt: &AttemptFinished) -> String {
-        let explained =
-            self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
-        let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen)).unwrap_or_default();
-        plain(explained.into_iter().chain(seen).collect::<Vec<_>>().join("\n").as_bytes())
     }
 
     /// It should have been tried again, and the run ended before that: its last try is what it came to.
@@ -155,12 +141,14 @@ impl JunitReporter {
 }
 
 impl Reporter for JunitReporter {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
-            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt),
+            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt, told),
             Event::GivenUp { attempt, job } => self.given_up(attempt.job, job),
-            Event::RunFinished(_) => return self.file.write(&text_of(&self.suite, self.begun)?),
+            Event::RunFinished(finished) => {
+                return self.file.write(&text_of(&self.suite, self.begun, finished.wall)?);
+            }
             Event::AttemptStarted { .. }
             | Event::Slow { .. }
             | Event::Unsettled { .. }
@@ -171,8 +159,24 @@ impl Reporter for JunitReporter {
     }
 }
 
-fn text_of(suite: &TestSuite, begun: SystemTime) -> io::Result<String> {
-    let wall = begun.elapsed().unwrap_or_default();
+fn rerun(attempt: &AttemptFinished, told: Option<&str>) -> TestRerun {
+    let told = in_full(attempt, told);
+    let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+    rerun.set_type(in_a_word(attempt, Verdict::Fail)).set_message(first_sentence(&told));
+    rerun.set_time(attempt.wall).set_description(told);
+    if let Some(output) = text(attempt) {
+        rerun.set_system_out(output);
+    }
+    rerun
+}
+
+/// What happened, and what it was doing.
+fn in_full(attempt: &AttemptFinished, told: Option<&str>) -> String {
+    let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen)).unwrap_or_default();
+    plain(told.map(str::to_owned).into_iter().chain(seen).collect::<Vec<_>>().join("\n").as_bytes())
+}
+
+fn text_of(suite: &TestSuite, begun: SystemTime, wall: Duration) -> io::Result<String> {
     let mut suite = suite.clone();
     suite.set_time(wall);
     let mut report = Report::new("sandtest");
@@ -200,18 +204,17 @@ fn properties(attempt: &AttemptFinished, evictions: u32) -> Vec<Property> {
     said.into_iter().filter_map(|(name, value)| Some(Property::new(name, value?))).collect()
 }
 
-/// What is kept of the output, with a line for what is not; `None` if nothing was written.
+/// What is kept of the output; `None` if nothing was written.
 fn text(attempt: &AttemptFinished) -> Option<String> {
-    let output = attempt.output.as_ref().filter(|output| output.total > 0)?;
-    let mut text = output.head.clone();
-    if output.left_out() > 0 {
-        text.extend(format!("\n... {} left out ...\n", Bytes(output.left_out())).bytes());
-    }
-    text.extend(&output.tail);
-    Some(plain(&text))
+    written(attempt).map(|text| without_tabs(&text))
 }
 
-/// Of what a test chose. The writer would drop tabs.
+/// Of what a test chose.
 fn plain(text: &[u8]) -> String {
-    shown(text).replace('\t', "    ")
+    without_tabs(&shown(text))
+}
+
+/// The writer would drop them.
+fn without_tabs(text: &str) -> String {
+    text.replace('\t', "    ")
 }

@@ -3,15 +3,42 @@
 use std::time::Duration;
 
 use super::left;
-use crate::model::event::AttemptFinished;
+use crate::model::event::{AttemptFinished, Event};
 use crate::model::profile::Origin;
 use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Profile, Verdict};
 
 /// Held back for less than this, nobody waited for the processor.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 
+/// Puts what happened into words, once for all reports.
+#[derive(Debug)]
+pub struct Words {
+    profile: Profile,
+    /// What the first event said.
+    isolation: Option<Isolation>,
+}
+
+impl Words {
+    /// Of a run by this profile.
+    pub fn new(profile: &Profile) -> Words {
+        Words { profile: profile.clone(), isolation: None }
+    }
+
+    /// What happened, if the event is the end of an attempt that did not simply pass.
+    pub fn of(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::RunStarted(started) => {
+                self.isolation = Some(started.isolation.clone());
+                None
+            }
+            Event::AttemptFinished(attempt) => explain(attempt, self.isolation.as_ref()?, &self.profile),
+            _ => None,
+        }
+    }
+}
+
 /// Explains an attempt that did not simply pass. `None` if there is nothing to explain.
-pub fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profile) -> Option<String> {
+fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profile) -> Option<String> {
     let teller = Teller { attempt, isolation, profile };
     let mut sentences = match attempt.outcome {
         Outcome::Oom => teller.oom(),

@@ -1,126 +1,47 @@
-//! A run told again from its events: what became of a job, and what it waited for, was frozen or evicted for.
-//!
-//! What is read are the lines that [`super::json`] writes. A run that was killed may end in half a line: that is passed over.
+//! A run told again: what became of a job, and what it waited for, was frozen or evicted for.
 
-use std::io::{self, BufRead};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::paragraph::short;
+use super::recorded::Told;
 use super::{broker, governor};
-use crate::model::event::BrokerNews;
-use crate::model::governor::{Action, Decision, Signal, State};
+use crate::model::Verdict;
+use crate::model::event::{AttemptFinished, BrokerNews, Event, RunFinished, RunStarted};
+use crate::model::governor::{Action, Decision};
+use crate::model::retry::Unsettled;
 use crate::model::text::escaped;
-use crate::model::view::{Reason, WaitView, WaitsFor};
-use crate::model::{Bytes, Verdict};
-
-/// A longer line is none of ours.
-const LONGEST_LINE: u64 = 64 << 20;
 
 /// Of the times that starts were held while a job waited, so many are told.
 const HOLDS: usize = 5;
 
-/// A run, read again.
+/// A run, to be asked about.
 #[derive(Debug, Default)]
 pub struct Story {
-    run: String,
-    profile: String,
-    isolation: String,
+    started: Option<RunStarted>,
     attempts: Vec<Attempt>,
     decisions: Vec<Decided>,
     news: Vec<News>,
     notes: Vec<Note>,
-    end: Option<End>,
+    end: Option<RunFinished>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Line {
-    RunStarted {
-        run: String,
-        profile: String,
-        isolation: String,
-    },
-    Governor(Decided),
-    Broker(News),
-    AttemptFinished(Box<Attempt>),
-    AttemptSlow {
-        job: String,
-        attempt: u32,
-        elapsed_ms: f64,
-    },
-    RetryUnsettled {
-        job: String,
-        attempt: u32,
-        what: String,
-    },
-    RetryGivenUp {
-        job: String,
-        attempt: u32,
-    },
-    RunFinished(End),
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Attempt {
-    job: String,
-    attempt: u32,
-    slot: u32,
-    verdict: Option<Verdict>,
+    finished: Box<AttemptFinished>,
     told: Option<String>,
-    retry_in_ms: Option<f64>,
-    began_ms: f64,
-    ended_ms: f64,
-    wall_ms: f64,
-    frozen_ms: f64,
-    memory_peak: Option<Bytes>,
-    limits: AttemptLimits,
-    diagnosis_file: Option<String>,
-    output: Option<Output>,
 }
 
-#[derive(Debug, Deserialize)]
-struct AttemptLimits {
-    memory_max: Option<Bytes>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Output {
-    file: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Decided {
-    at_ms: f64,
+    at: Duration,
     job: Option<String>,
-    action: Action,
-    state: State,
-    signal: Signal,
-    value: u64,
-    line: u64,
-    left: Bytes,
-    budget: Bytes,
-    filling: Bytes,
-    held: u32,
+    decision: Decision,
 }
 
-/// What has changed between the run and its broker.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct News {
-    at_ms: f64,
-    what: String,
-    #[serde(default)]
-    ahead: u32,
-    why: Option<WaitsFor>,
-    signal: Option<Signal>,
-    value: Option<u64>,
-    line: Option<u64>,
-    memory: Option<Bytes>,
-    #[serde(default)]
-    jobs: u32,
+    at: Duration,
+    news: BrokerNews,
 }
 
 #[derive(Debug)]
@@ -129,75 +50,52 @@ struct Note {
     text: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct End {
-    passed: u64,
-    failed: u64,
-    not_run: u64,
-    evictions: u64,
-    interrupted: bool,
-    wall_ms: f64,
-}
-
 impl Story {
-    /// Reads the events of a run.
-    ///
-    /// # Errors
-    /// What could not be read; `InvalidData` for what are no events.
-    pub fn read(events: &mut impl BufRead) -> io::Result<Story> {
+    /// Of these events.
+    pub fn of_run(events: Vec<Told>) -> Story {
         let mut story = Story::default();
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            io::Read::take(&mut *events, LONGEST_LINE).read_until(b'\n', &mut line)?;
-            if line.is_empty() {
-                break;
-            }
-            match serde_json::from_slice(&line) {
-                Ok(event) => story.add(event),
-                // Cut off where the run was killed.
-                Err(_) if !line.ends_with(b"\n") => break,
-                Err(error) => {
-                    let message = format!("line {number} is no event of this version: {error}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                }
-            }
-        }
-        Ok(story)
+        events.into_iter().for_each(|told| story.add(told));
+        story
     }
 
-    fn add(&mut self, event: Line) {
+    fn add(&mut self, Told { event, words }: Told) {
         match event {
-            Line::RunStarted { run, profile, isolation } => {
-                (self.run, self.profile, self.isolation) = (run, profile, isolation);
-            }
-            Line::Governor(decided) => self.decisions.push(decided),
-            Line::Broker(news) => self.news.push(news),
-            Line::AttemptFinished(attempt) => self.attempts.push(*attempt),
-            Line::AttemptSlow { job, attempt, elapsed_ms } => {
-                let text = format!("attempt {attempt} was slow: it ran for {} by then", time(elapsed_ms));
-                self.notes.push(Note { job, text });
-            }
-            Line::RetryUnsettled { job, attempt, what } => {
+            Event::RunStarted(started) => self.started = Some(started),
+            Event::Governor { at, decision, job } => self.decisions.push(Decided { at, job, decision }),
+            Event::Broker { at, news } => self.news.push(News { at, news }),
+            Event::AttemptFinished(finished) => self.attempts.push(Attempt { finished, told: words }),
+            Event::Slow { attempt, job, elapsed } => {
                 let text =
-                    format!("attempt {attempt} began although the one before was not settled ({what})");
+                    format!("attempt {} was slow: it ran for {} by then", attempt.id.number, short(elapsed));
                 self.notes.push(Note { job, text });
             }
-            Line::RetryGivenUp { job, attempt } => {
-                let text =
-                    format!("attempt {attempt} was its last: the run ended before it could be tried again");
+            Event::Unsettled { attempt, job, what } => {
+                let what = match what {
+                    Unsettled::Groups => "groups",
+                    Unsettled::Pressure => "pressure",
+                };
+                let text = format!(
+                    "attempt {} began although the one before was not settled ({what})",
+                    attempt.number
+                );
                 self.notes.push(Note { job, text });
             }
-            Line::RunFinished(end) => self.end = Some(end),
-            Line::Other => {}
+            Event::GivenUp { attempt, job } => {
+                let text = format!(
+                    "attempt {} was its last: the run ended before it could be tried again",
+                    attempt.number
+                );
+                self.notes.push(Note { job, text });
+            }
+            Event::RunFinished(end) => self.end = Some(end),
+            Event::AttemptStarted { .. } => {}
         }
     }
 
     /// Names of the jobs of which `wanted` is the name or, if there is none, a part of the name; each once.
     pub fn jobs(&self, wanted: &str) -> Vec<&str> {
         let named = |is: &dyn Fn(&str) -> bool| {
-            let mut names: Vec<&str> =
-                self.attempts.iter().map(|attempt| attempt.job.as_str()).filter(|job| is(job)).collect();
+            let mut names: Vec<&str> = self.attempts.iter().map(Attempt::job).filter(|job| is(job)).collect();
             names.sort_unstable();
             names.dedup();
             names
@@ -209,18 +107,32 @@ impl Story {
     /// Names of the jobs that did not simply pass, in the order of their ends.
     pub fn remarkable(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        for attempt in self.attempts.iter().filter(|attempt| attempt.verdict != Some(Verdict::Pass)) {
-            if !names.contains(&attempt.job.as_str()) {
-                names.push(&attempt.job);
+        for attempt in self.attempts.iter().filter(|attempt| attempt.finished.verdict != Some(Verdict::Pass))
+        {
+            if !names.contains(&attempt.job()) {
+                names.push(attempt.job());
             }
         }
         names
     }
 
+    /// When it began, since 1970-01-01 UTC.
+    pub fn time(&self) -> Option<Duration> {
+        self.started.as_ref().map(|started| started.time)
+    }
+
     /// The run in a line. `fate`: what became of it, if it has no end.
     pub fn headline(&self, fate: &str) -> String {
-        let Story { run, profile, isolation, .. } = self;
-        let end = self.end.as_ref().map_or(fate.to_owned(), |end| {
+        let terms = self.started.as_ref().map_or(String::new(), |started| {
+            let RunStarted { run, profile, isolation, .. } = started;
+            format!(" {}, profile {profile}, isolation {}", run.0, isolation.tier)
+        });
+        format!("run{terms}: {}", self.came_to(fate))
+    }
+
+    /// What it came to: `fate`, if it has no end.
+    pub fn came_to(&self, fate: &str) -> String {
+        self.end.as_ref().map_or(fate.to_owned(), |end| {
             let counts =
                 [(end.failed, "failed"), (end.not_run, "not run"), (end.evictions, "evicted and run again")];
             let others = counts
@@ -228,59 +140,53 @@ impl Story {
                 .filter(|(count, _)| *count > 0)
                 .map(|(count, what)| format!(", {count} {what}"));
             let interrupted = if end.interrupted { ", interrupted" } else { "" };
-            format!(
-                "{} passed{}{interrupted} in {}",
-                end.passed,
-                others.collect::<String>(),
-                time(end.wall_ms)
-            )
-        });
-        format!("run {run}, profile {profile}, isolation {isolation}: {end}")
+            format!("{} passed{}{interrupted} in {}", end.passed, others.collect::<String>(), short(end.wall))
+        })
     }
 
     /// What became of a job, and why: a line an attempt, a wait, a freeze and an eviction, in their order.
     pub fn of(&self, job: &str) -> String {
-        let mut told: Vec<(f64, String)> = Vec::new();
-        let attempts = || self.attempts.iter().filter(|attempt| attempt.job == job);
-        let last = attempts().map(|attempt| attempt.began_ms).fold(0.0, f64::max);
-        let waits = |at: f64| {
-            at < last && !attempts().any(|attempt| (attempt.began_ms..attempt.ended_ms).contains(&at))
+        let mut told: Vec<(Duration, String)> = Vec::new();
+        let attempts = || self.attempts.iter().filter(|attempt| attempt.job() == job);
+        let last = attempts().map(|attempt| attempt.finished.began).max().unwrap_or_default();
+        let ran = |at: Duration| {
+            attempts().any(|attempt| (attempt.finished.began..attempt.finished.ended).contains(&at))
         };
-        let is_hold = |decided: &&Decided| decided.action == Action::Hold && waits(decided.at_ms);
+        let waits = |at: Duration| at < last && !ran(at);
+        let is_hold = |decided: &&Decided| decided.decision.action == Action::Hold && waits(decided.at);
         let all: Vec<&Decided> = self.decisions.iter().filter(is_hold).collect();
         let held = all.len().saturating_sub(HOLDS);
         if held > 0 {
             told.push((
-                all[0].at_ms,
+                all[0].at,
                 format!("starts were held {} times while it waited; the last {HOLDS}:", all.len()),
             ));
         }
         for decided in &all[held..] {
-            told.push((decided.at_ms, format!("starts are held: {}", governor::seen(&decided.decision()))));
+            told.push((decided.at, format!("starts are held: {}", governor::seen(&decided.decision))));
         }
-        let news = self.news.iter().filter(|news| waits(news.at_ms));
-        let news: Vec<(f64, String)> = news.filter_map(|news| Some((news.at_ms, news.sentence()?))).collect();
-        told.extend_from_slice(&news[news.len().saturating_sub(HOLDS)..]);
+        let news: Vec<&News> = self.news.iter().filter(|news| waits(news.at)).collect();
+        for News { at, news } in &news[news.len().saturating_sub(HOLDS)..] {
+            told.push((*at, broker::sentence(news)));
+        }
         for decided in self.decisions.iter().filter(|decided| decided.job.as_deref() == Some(job)) {
-            let what = match decided.action {
+            let what = match decided.decision.action {
                 Action::Freeze => "it is frozen",
                 Action::Thaw => "it goes on",
                 Action::Evict => "it is evicted",
                 Action::Hold | Action::Release => continue,
             };
-            told.push((decided.at_ms, format!("{what}: {}", governor::seen(&decided.decision()))));
+            told.push((decided.at, format!("{what}: {}", governor::seen(&decided.decision))));
         }
         for attempt in attempts() {
-            told.push((
-                attempt.began_ms,
-                format!("attempt {} begins in slot {}", attempt.attempt, attempt.slot),
-            ));
-            told.push((attempt.ended_ms, attempt.end()));
+            let AttemptFinished { attempt: which, began, ended, .. } = *attempt.finished;
+            told.push((began, format!("attempt {} begins in slot {}", which.id.number, which.slot)));
+            told.push((ended, attempt.end()));
         }
-        told.sort_by(|a, b| a.0.total_cmp(&b.0));
+        told.sort_by_key(|(at, _)| *at);
         let mut text = format!("{}: {}\n", escaped(job), attempts().next_back().map_or("", Attempt::verdict));
         for (at, line) in told {
-            text += &format!("{:>10}  {}\n", time(at), escaped(&line));
+            text += &format!("{:>10}  {}\n", short(at), escaped(&line));
         }
         for note in self.notes.iter().filter(|note| note.job == job) {
             text += &format!("{:>10}  {}\n", "", escaped(&note.text));
@@ -290,8 +196,12 @@ impl Story {
 }
 
 impl Attempt {
+    fn job(&self) -> &str {
+        &self.finished.job
+    }
+
     fn verdict(&self) -> &'static str {
-        match self.verdict {
+        match self.finished.verdict {
             Some(Verdict::Pass) => "pass",
             Some(Verdict::Flaky) => "flaky",
             Some(Verdict::Fail) => "fail",
@@ -302,70 +212,40 @@ impl Attempt {
     }
 
     fn end(&self) -> String {
-        let mut text = format!("it ends after {}", time(self.wall_ms));
-        if self.frozen_ms > 0.0 {
-            text += &format!(" and {} frozen", time(self.frozen_ms));
+        let finished = &self.finished;
+        let mut text = format!("it ends after {}", short(finished.wall));
+        if !finished.frozen.is_zero() {
+            text += &format!(" and {} frozen", short(finished.frozen));
         }
         match &self.told {
             Some(told) => text += &format!(": {told}"),
             None => {
-                let peak = self.memory_peak.map(|peak| {
-                    let of = self.limits.memory_max.map_or(String::new(), |max| format!(" of {max}"));
+                let peak = finished.evidence.memory_peak.map(|peak| {
+                    let of = finished.limits.memory_max.map_or(String::new(), |max| format!(" of {max}"));
                     format!("; its peak was {peak}{of}")
                 });
                 text += &format!(", passed{}.", peak.unwrap_or_default());
             }
         }
-        if self.retry_in_ms.is_some_and(|delay| delay > 0.0) {
-            text += &format!(" Not before {} later.", time(self.retry_in_ms.unwrap_or_default()));
+        if let Some(delay) = finished.retry_in.filter(|delay| !delay.is_zero()) {
+            text += &format!(" Not before {} later.", short(delay));
         }
-        let output = self.output.as_ref().and_then(|output| output.file.as_ref());
-        for (what, file) in [("Diagnosis", &self.diagnosis_file), ("Output", &output.cloned())] {
+        let output = finished.output.as_ref().and_then(|output| output.file.as_ref());
+        for (what, file) in [("Diagnosis", finished.diagnosis_file.as_ref()), ("Output", output)] {
             if let Some(file) = file {
-                text += &format!(" {what}: {file}");
+                text += &format!(" {what}: {}", file.display());
             }
         }
         text
     }
 }
 
-impl Decided {
-    fn decision(&self) -> Decision {
-        let Decided { action, state, signal, value, line, left, budget, filling, held, .. } = *self;
-        Decision { action, attempt: None, state, signal, value, line, left, budget, filling, held }
-    }
-}
-
-impl News {
-    /// `None` for what a later version tells.
-    fn sentence(&self) -> Option<String> {
-        let news = match self.what.as_str() {
-            "waits" => {
-                let (value, line) = (self.value.unwrap_or(0), self.line.unwrap_or(0));
-                let why = self.why?;
-                let reason = (why == WaitsFor::Held).then_some(Reason { signal: self.signal, value, line });
-                BrokerNews::Waits { ahead: self.ahead, wait: WaitView { why, reason } }
-            }
-            "lost" => BrokerNews::Lost,
-            "alone" => BrokerNews::Alone { memory: self.memory, jobs: self.jobs },
-            "back" => BrokerNews::Back,
-            _ => return None,
-        };
-        Some(broker::sentence(&news))
-    }
-}
-
-/// Of a figure in milliseconds, which may be anything.
-fn time(milliseconds: f64) -> String {
-    short(Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::recorded;
 
-    const FINISHED: &str =
-        r#""slot":1,"wall_ms":400.0,"limits":{"memory_max":1073741824},"diagnosis_file":null"#;
+    const FINISHED: &str = r#""slot":1,"outcome":"exited","cause":"own","tries":1,"tries_max":1,"wall_ms":400.0,"leaked":0,"left_behind":[],"left_objects":[],"unkillable":false,"limits":{"memory_max":1073741824}"#;
 
     fn attempt(number: u32, began: u32, rest: &str) -> String {
         format!(
@@ -376,16 +256,17 @@ mod tests {
 
     fn decided(at: u32, job: &str, action: &str) -> String {
         format!(
-            r#"{{"event":"governor","at_ms":{at},"job":{job},"attempt":null,"action":"{action}","state":"red","signal":"memory","value":1,"line":2,"left":1048576,"budget":1073741824,"filling":0,"held":2}}"#
+            r#"{{"event":"governor","at_ms":{at},"job":{job},"attempt":1,"action":"{action}","state":"red","signal":"memory","value":1,"line":2,"left":1048576,"budget":1073741824,"filling":0,"held":2}}"#
         )
     }
 
     #[test]
     fn a_job_is_told_with_all_that_it_waited_for() {
-        let evicted = r#""verdict":null,"told":"evicted to make room.","retry_in_ms":null,"frozen_ms":100.0,"memory_peak":5,"output":null"#;
-        let passed = r#""verdict":"pass","told":null,"retry_in_ms":null,"frozen_ms":0.0,"memory_peak":1048576,"output":{"bytes":9,"file":"/o"}"#;
+        let evicted = r#""verdict":null,"told":"evicted to make room.","frozen_ms":100.0,"memory_peak":5"#;
+        let passed =
+            r#""verdict":"pass","frozen_ms":0.0,"memory_peak":1048576,"output":{"bytes":9,"file":"/o"}"#;
         let mut lines = vec![
-            r#"{"event":"run-started","run":"6b01","profile":"native","isolation":"cgroup"}"#.to_owned(),
+            r#"{"event":"run-started","run":"6b01","profile":"native","isolation":"cgroup","budget":{},"jobs":2,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
         ];
         lines.extend((1..=7).map(|at| decided(at, "null", "hold")));
         lines.extend([decided(300, r#""hog""#, "freeze"), decided(400, r#""other""#, "freeze")]);
@@ -400,27 +281,12 @@ mod tests {
             attempt(2, 700, passed),
             r#"{"event":"attempt-fin"#.into(),
         ]);
-        let story = Story::read(&mut lines.join("\n").as_bytes()).unwrap();
+        let story = Story::of_run(recorded::read(&mut lines.join("\n").as_bytes()).unwrap());
         assert_eq!(story.headline("killed"), "run 6b01, profile native, isolation cgroup: killed");
         assert_eq!(
             (story.jobs("ho"), story.jobs("other"), story.remarkable()),
             (vec!["hog"], vec![], vec!["hog"])
         );
         insta::assert_snapshot!(story.of("hog"));
-    }
-
-    #[test]
-    fn what_are_no_events_is_refused() {
-        for text in ["{}\n", "hello\n{}", "{\"event\":\"attempt-finished\"}\n"] {
-            let error = Story::read(&mut text.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with("line 1 is no event of this version"), "{error}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_it_panic(lines in proptest::collection::vec(".*", 0..5)) {
-            let _ = Story::read(&mut lines.join("\n").as_bytes());
-        }
     }
 }

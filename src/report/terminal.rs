@@ -2,41 +2,26 @@
 //!
 //! A single command whose limits the kernel holds is passed through without a word, as by any good wrapper.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::paragraph::{explain, not_held, short, signal_name};
+use super::ending::{Ending, Failure};
+pub use super::look::Look;
+use super::paragraph::{not_held, short, signal_name};
 use super::progress::Progress;
 use super::{Reporter, broker, diagnosis, governor};
 use crate::model::event::{AttemptFinished, BrokerNews, Captured, Event, RunFinished, RunStarted, Tries};
 use crate::model::governor::{Decision, State};
 use crate::model::retry::Unsettled;
-use crate::model::text::acts;
-use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Isolation, Outcome, Profile, Verdict};
-
-/// What the sink can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// Whether a live line may be drawn.
-    pub live: bool,
-    /// Whether colours may be used.
-    pub colour: bool,
-    /// Columns; `None` for no end of the line.
-    pub width: Option<usize>,
-}
+use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Outcome, Verdict};
 
 /// Writes the stream for people.
 pub struct TerminalReporter<W> {
     sink: W,
     look: Look,
-    profile: Profile,
-    isolation: Option<Isolation>,
     pass_through: bool,
     progress: Option<Progress>,
-    failures: Vec<String>,
-    /// Attempts that left files in their own temporary directory, and the first of those files.
-    littered: u64,
-    litter: Option<String>,
+    ending: Ending,
     /// How things stood when that was last told.
     state: State,
     /// Why nothing of the run ran, when that was last told.
@@ -48,6 +33,12 @@ pub struct PatientStderr(io::Stderr);
 
 /// A reader that takes nothing for so long is not waited for any more.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Default for PatientStderr {
+    fn default() -> PatientStderr {
+        PatientStderr(io::stderr())
+    }
+}
 
 impl Write for PatientStderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -69,33 +60,28 @@ impl Write for PatientStderr {
 
 impl TerminalReporter<PatientStderr> {
     /// On standard error, as it is.
-    pub fn on_stderr(profile: &Profile) -> TerminalReporter<PatientStderr> {
-        let stderr = io::stderr();
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let terminal = stderr.is_terminal();
-        let look = Look {
-            live: terminal && !dumb && !set("CI"),
-            colour: terminal && !dumb && !set("NO_COLOR"),
-            width: terminal.then(|| usize::from(console::Term::stderr().size().1)),
-        };
-        TerminalReporter::new(PatientStderr(stderr), look, profile)
+    pub fn on_stderr() -> TerminalReporter<PatientStderr> {
+        TerminalReporter::new(PatientStderr::default(), Look::of(&console::Term::stderr()))
+    }
+}
+
+impl TerminalReporter<io::Stdout> {
+    /// On standard output, for a run that is over.
+    pub fn on_stdout() -> TerminalReporter<io::Stdout> {
+        let look = Look { live: false, ..Look::of(&console::Term::stdout()) };
+        TerminalReporter::new(io::stdout(), look)
     }
 }
 
 impl<W: Write> TerminalReporter<W> {
     /// On `sink`, with `look`.
-    pub fn new(sink: W, look: Look, profile: &Profile) -> TerminalReporter<W> {
+    pub fn new(sink: W, look: Look) -> TerminalReporter<W> {
         TerminalReporter {
             sink,
             look,
-            profile: profile.clone(),
-            isolation: None,
             pass_through: false,
             progress: None,
-            failures: Vec::new(),
-            littered: 0,
-            litter: None,
+            ending: Ending::default(),
             state: State::Green,
             waits: None,
         }
@@ -103,14 +89,14 @@ impl<W: Write> TerminalReporter<W> {
 
     fn run_started(&mut self, started: &RunStarted) -> io::Result<()> {
         self.pass_through = started.pass_through;
+        self.ending = Ending::of(started);
         let not_held = not_held(&started.isolation);
         let tier = started.isolation.tier;
-        self.isolation = Some(started.isolation.clone());
         let hint = not_held.as_ref().map(|text| format!(": {text} (sandtest doctor tells why)"));
         if started.pass_through {
             if let Some(hint) = hint {
                 let line = format!("sandtest: profile {}, isolation {tier}{hint}", started.profile);
-                self.sink.write_all(self.wrap(&line, 0).as_bytes())?;
+                self.sink.write_all(self.look.wrap(&line, 0).as_bytes())?;
             }
             return Ok(());
         }
@@ -126,26 +112,24 @@ impl<W: Write> TerminalReporter<W> {
             started.profile,
             hint.unwrap_or_default()
         );
-        self.sink.write_all(self.wrap(&line, 0).as_bytes())?;
+        self.sink.write_all(self.look.wrap(&line, 0).as_bytes())?;
         self.progress = Some(Progress::new(started.jobs, self.look.live, self.look.colour));
         Ok(())
     }
 
-    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
-        let paragraph =
-            self.isolation.as_ref().and_then(|isolation| explain(attempt, isolation, &self.profile));
+    fn attempt_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
         if self.pass_through {
             return self.pass_through_finished(attempt, paragraph);
         }
         let failed = attempt.failed;
-        let text = self.told(attempt, failed, paragraph.as_deref());
+        let text = self.told(attempt, failed, paragraph);
+        self.ending.note(attempt);
         if failed {
-            self.failures.push(format!("{}  {}", self.label(attempt), attempt.job));
-        }
-        // Of those that are still there the end of the run tells.
-        if let Some(files) = attempt.evidence.left.files.as_ref().filter(|files| files.kept.is_none()) {
-            self.littered += 1;
-            self.litter = self.litter.take().or_else(|| files.first.first().cloned());
+            let seen = attempt.diagnosis.as_ref().map(|seen| format!("\ndiagnosis: {}", seen.reading));
+            let told = paragraph.unwrap_or_default().to_owned() + &seen.unwrap_or_default();
+            self.ending.failed(Failure { label: label(attempt), job: attempt.job.clone(), told });
+        } else {
+            self.ending.passed();
         }
         let id = attempt.attempt.id;
         if let Some(progress) = &mut self.progress {
@@ -165,14 +149,14 @@ impl<W: Write> TerminalReporter<W> {
     }
 
     fn slow(&mut self, job: &str, elapsed: Duration) -> io::Result<()> {
-        let label = self.paint("33", &format!("{:>8}", "SLOW"));
-        let line = format!("{label} {:>9}  {}\n", format!(">{}", short(elapsed)), self.cut(job, 20));
+        let label = self.look.paint("33", &format!("{:>8}", "SLOW"));
+        let line = format!("{label} {:>9}  {}\n", format!(">{}", short(elapsed)), self.look.cut(job, 20));
         self.above(line.as_bytes())
     }
 
     /// A line about a job that is none of its attempts'.
     fn note(&mut self, job: &str, what: &str) -> io::Result<()> {
-        let line = self.wrap(&format!("sandtest: {}: {what}", self.cut(job, 40)), 0);
+        let line = self.look.wrap(&format!("sandtest: {}: {what}", self.look.cut(job, 40)), 0);
         self.above(line.as_bytes())
     }
 
@@ -180,7 +164,8 @@ impl<W: Write> TerminalReporter<W> {
         if let Some(progress) = &mut self.progress {
             progress.ended(attempt, true, true);
         }
-        self.failures.push(format!("FAIL  {job}"));
+        let told = "it was not tried again, since the run ended.".to_owned();
+        self.ending.failed(Failure { label: "FAIL".to_owned(), job: job.to_owned(), told });
         self.note(job, "it has failed and is not tried again, since the run ends")
     }
 
@@ -196,7 +181,7 @@ impl<W: Write> TerminalReporter<W> {
     fn pass_through_finished(
         &mut self,
         attempt: &AttemptFinished,
-        paragraph: Option<String>,
+        paragraph: Option<&str>,
     ) -> io::Result<()> {
         let speaks_for_itself = match attempt.cause {
             Cause::Interrupted => true,
@@ -212,29 +197,29 @@ impl<W: Write> TerminalReporter<W> {
             None if attempt.verdict == Some(Verdict::Flaky) => {
                 format!("flaky: it passed on try {this} of {most}.")
             }
-            Some(text) if !speaks_for_itself => text,
+            Some(text) if !speaks_for_itself => text.to_owned(),
             // The end of the paragraph alone: what the command itself came to, it has said.
             Some(text) if leaks => match text.find("left ").or(text.find("unkillable")) {
                 Some(at) => text[at..].to_owned(),
-                None => text,
+                None => text.to_owned(),
             },
             _ => return Ok(()),
         };
-        let text = self.wrap(&format!("sandtest: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
+        let text = self.look.wrap(&format!("sandtest: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
         self.sink.write_all(text.as_bytes())
     }
 
     /// An attempt's line, and for one that did not pass what it wrote and what happened.
     fn told(&self, attempt: &AttemptFinished, failed: bool, paragraph: Option<&str>) -> Vec<u8> {
-        let label = self.label(attempt);
+        let label = label(attempt);
         let label = match attempt.verdict {
-            Some(Verdict::Pass) => self.paint("32", &format!("{label:>8}")),
-            Some(Verdict::Flaky) if !failed => self.paint("33", &format!("{label:>8}")),
-            None => self.paint("33", &format!("{label:>8}")),
-            Some(_) => self.paint("31;1", &format!("{label:>8}")),
+            Some(Verdict::Pass) => self.look.paint("32", &format!("{label:>8}")),
+            Some(Verdict::Flaky) if !failed => self.look.paint("33", &format!("{label:>8}")),
+            None => self.look.paint("33", &format!("{label:>8}")),
+            Some(_) => self.look.paint("31;1", &format!("{label:>8}")),
         };
         let tries = tries(attempt);
-        let name = self.cut(&attempt.job, 20 + tries.len());
+        let name = self.look.cut(&attempt.job, 20 + tries.len());
         let mut text = format!("{label} {:>9}  {name}{tries}\n", short(attempt.wall)).into_bytes();
         if (failed || attempt.retry_in.is_some())
             && let Some(output) = &attempt.output
@@ -242,7 +227,7 @@ impl<W: Write> TerminalReporter<W> {
             text.extend(self.output(output));
         }
         if let Some(paragraph) = paragraph {
-            text.extend(self.wrap(paragraph, 9).into_bytes());
+            text.extend(self.look.wrap(paragraph, 9).into_bytes());
         }
         text.extend(self.diagnosis(attempt, 9).into_bytes());
         text
@@ -260,7 +245,7 @@ impl<W: Write> TerminalReporter<W> {
             reading.insert_str(0, "diagnosis: ");
         }
         let own = |line: &str| line.len() - line.trim_start().len();
-        lines.iter().map(|line| self.wrap(line.trim_start(), indent + own(line))).collect()
+        lines.iter().map(|line| self.look.wrap(line.trim_start(), indent + own(line))).collect()
     }
 
     /// What a job wrote, between rules, so that it can't be mistaken for ours.
@@ -271,7 +256,7 @@ impl<W: Write> TerminalReporter<W> {
         let rule = |title: &str| {
             let length = self.look.width.unwrap_or(80).clamp(30, 80);
             let dashes = "-".repeat(length.saturating_sub(title.len() + 4));
-            self.paint("2", &format!("--{title}{dashes}")).into_bytes()
+            self.look.paint("2", &format!("--{title}{dashes}")).into_bytes()
         };
         let mut text = rule(" output ");
         text.push(b'\n');
@@ -284,8 +269,9 @@ impl<W: Write> TerminalReporter<W> {
             };
             let left_out = Bytes(output.left_out());
             end_line(&mut text);
-            let line = self.wrap(&format!("... {left_out} left out; the whole is in {place}{lacks} ..."), 0);
-            text.extend(self.paint("2", &line).bytes());
+            let line =
+                self.look.wrap(&format!("... {left_out} left out; the whole is in {place}{lacks} ..."), 0);
+            text.extend(self.look.paint("2", &line).bytes());
         }
         text.extend(&output.tail);
         end_line(&mut text);
@@ -302,52 +288,7 @@ impl<W: Write> TerminalReporter<W> {
         // A run of many, and of at least one, began with it.
         let Some(progress) = self.progress.take() else { return Ok(()) };
         progress.finish();
-        let mut text = String::new();
-        if self.failures.len() > 1 {
-            text += "failed:\n";
-            for failure in &self.failures {
-                text += &format!("  {}\n", self.cut(failure, 2));
-            }
-        }
-        let mut parts = vec![format!("{} passed", finished.passed)];
-        let counts = [
-            (finished.failed, "failed"),
-            (finished.not_run, "not run"),
-            (finished.flaky, "flaky among these"),
-            // Of those that wait to run again the end of the run makes some that never do.
-            (finished.evictions, if finished.not_run == 0 { "evicted and run again" } else { "evicted" }),
-        ];
-        parts.extend(
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
-        );
-        if finished.leaked > 0 {
-            parts.push(format!("{} left behind and killed", finished.leaked));
-        }
-        if let Some(line) = finished.governed.as_ref().and_then(governor::summary) {
-            text += &self.wrap(&format!("sandtest: {line}"), 0);
-        }
-        if self.littered > 0 {
-            let noun = if self.littered == 1 { "attempt" } else { "attempts" };
-            let such_as = self.litter.as_ref().map_or(String::new(), |name| format!(", such as {name}"));
-            let line =
-                format!("sandtest: {} {noun} left files in the TMPDIR{such_as}: removed", self.littered);
-            text += &self.wrap(&self.cut(&line, 0), 0);
-        }
-        let ended_early = match finished.closed {
-            Some(Cause::MaxFail) => {
-                Some("after a failure nothing more was started; --max-fail N allows more, --no-fail-fast all")
-            }
-            Some(Cause::RunTimeout) => Some("the time of the whole run was up; --run-timeout gives it more"),
-            _ => None,
-        };
-        if let Some(why) = ended_early.filter(|_| finished.not_run > 0) {
-            text += &self.wrap(&format!("sandtest: {why}"), 0);
-        }
-        let interrupted = if finished.interrupted { ", interrupted" } else { "" };
-        let good = finished.failed == 0 && finished.not_run == 0 && !finished.interrupted;
-        let summary = format!("sandtest: {}{interrupted} in {}", parts.join(", "), short(finished.wall));
-        text += &self.paint(if good { "32;1" } else { "31;1" }, &self.wrap(&summary, 0));
-        self.sink.write_all(text.as_bytes())
+        self.sink.write_all(self.ending.text(finished, self.look).as_bytes())
     }
 
     /// A line only when the state changes: every decision is in the JSON lines.
@@ -362,8 +303,8 @@ impl<W: Write> TerminalReporter<W> {
             State::Orange => "33;1",
             State::Red => "31;1",
         };
-        let word = self.paint(code, &format!("{:>8}", decision.state.as_str().to_uppercase()));
-        let sentence = self.wrap(&governor::sentence(decision, job), 10);
+        let word = self.look.paint(code, &format!("{:>8}", decision.state.as_str().to_uppercase()));
+        let sentence = self.look.wrap(&governor::sentence(decision, job), 10);
         let text = format!("{word}  {}", sentence.trim_start());
         self.above(text.as_bytes())
     }
@@ -375,7 +316,7 @@ impl<W: Write> TerminalReporter<W> {
         } else if self.pass_through {
             return Ok(());
         }
-        let line = self.wrap(&format!("sandtest: {}", broker::sentence(news)), 0);
+        let line = self.look.wrap(&format!("sandtest: {}", broker::sentence(news)), 0);
         self.above(line.as_bytes())
     }
 
@@ -384,7 +325,7 @@ impl<W: Write> TerminalReporter<W> {
         let why = self.waits.as_ref().map_or(String::new(), |why| format!(" ({why})"));
         let line =
             format!("sandtest: nothing could be started in {}{why}; --wait gives it longer", short(wall));
-        self.sink.write_all(self.wrap(&line, 0).as_bytes())
+        self.sink.write_all(self.look.wrap(&line, 0).as_bytes())
     }
 
     fn started(&mut self, attempt: Attempt, job: &str) {
@@ -392,71 +333,10 @@ impl<W: Write> TerminalReporter<W> {
             progress.started(attempt.id, job);
         }
     }
-
-    fn label(&self, attempt: &AttemptFinished) -> String {
-        match (attempt.outcome, attempt.exit) {
-            (Outcome::Oom, _) => "OOM".into(),
-            (Outcome::Pids, _) => "PIDS".into(),
-            (Outcome::Timeout, _) => "TIMEOUT".into(),
-            (Outcome::Evicted, _) if attempt.verdict.is_some() => "INFRA".into(),
-            (Outcome::Evicted, _) => "EVICTED".into(),
-            (Outcome::SpawnFailed, _) => "NO START".into(),
-            (_, Some(Exit::Signal(number))) => signal_name(number),
-            (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
-            (_, Some(Exit::Code(0))) if attempt.failed || attempt.retry_in.is_some() => "LEAK".into(),
-            (_, Some(Exit::Code(0))) if attempt.evidence.left_only_rubbish() => "PASS".into(),
-            (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
-            (_, Some(Exit::Code(0))) => "PASS".into(),
-            (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
-            (_, None) => "LOST".into(),
-        }
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.look.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    /// On a terminal, no wider than it with `taken` columns gone; in full elsewhere. Names are one line always.
-    fn cut(&self, text: &str, taken: usize) -> String {
-        let line: String = text.replace(acts, " ");
-        let Some(room) = self.look.width.map(|width| width.saturating_sub(taken).max(10)) else {
-            return line;
-        };
-        if line.chars().count() <= room {
-            return line;
-        }
-        // The end of a command line tells jobs apart more often than its beginning.
-        let (begin, end) = (room / 2 - 1, room - room / 2 - 2);
-        let begin: String = line.chars().take(begin).collect();
-        let end: String = line.chars().skip(line.chars().count() - end).collect();
-        format!("{begin}...{end}")
-    }
-
-    fn wrap(&self, text: &str, indent: usize) -> String {
-        let room = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(indent + 1).max(30));
-        let margin = " ".repeat(indent);
-        let mut wrapped = margin.clone();
-        let mut column = 0;
-        for word in text.split(' ') {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > room {
-                wrapped += &format!("\n{margin}");
-                column = 0;
-            }
-            if column > 0 {
-                wrapped.push(' ');
-                column += 1;
-            }
-            wrapped += word;
-            column += length;
-        }
-        wrapped.push('\n');
-        wrapped
-    }
 }
 
 impl<W: Write> Reporter for TerminalReporter<W> {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
             Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
@@ -468,9 +348,29 @@ impl<W: Write> Reporter for TerminalReporter<W> {
             }
             Event::Governor { decision, job, .. } => self.decided(decision, job.as_deref()),
             Event::Broker { news, .. } => self.broker(news),
-            Event::AttemptFinished(attempt) => self.attempt_finished(attempt),
+            Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),
             Event::RunFinished(finished) => self.run_finished(finished),
         }
+    }
+}
+
+/// What an attempt came to, as it is labelled.
+fn label(attempt: &AttemptFinished) -> String {
+    match (attempt.outcome, attempt.exit) {
+        (Outcome::Oom, _) => "OOM".into(),
+        (Outcome::Pids, _) => "PIDS".into(),
+        (Outcome::Timeout, _) => "TIMEOUT".into(),
+        (Outcome::Evicted, _) if attempt.verdict.is_some() => "INFRA".into(),
+        (Outcome::Evicted, _) => "EVICTED".into(),
+        (Outcome::SpawnFailed, _) => "NO START".into(),
+        (_, Some(Exit::Signal(number))) => signal_name(number),
+        (_, Some(Exit::Code(0))) if attempt.verdict == Some(Verdict::Flaky) => "FLAKY".into(),
+        (_, Some(Exit::Code(0))) if attempt.failed || attempt.retry_in.is_some() => "LEAK".into(),
+        (_, Some(Exit::Code(0))) if attempt.evidence.left_only_rubbish() => "PASS".into(),
+        (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
+        (_, Some(Exit::Code(0))) => "PASS".into(),
+        (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
+        (_, None) => "LOST".into(),
     }
 }
 

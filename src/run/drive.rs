@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -168,6 +168,7 @@ impl Drive {
         let plan = &self.shared.plan;
         report(&Event::RunStarted(RunStarted {
             run: plan.id.clone(),
+            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             profile: plan.profile.name.clone(),
             isolation: plan.isolation.clone(),
             budget: plan.budget,

@@ -56,13 +56,24 @@ pub fn find(wanted: Option<&str>) -> Result<Kept, KeptError> {
     find_in(&runs_folder(), wanted)
 }
 
-fn find_in(folder: &Path, wanted: Option<&str>) -> Result<Kept, KeptError> {
+/// All runs that are kept, the last one last.
+pub fn all() -> Vec<Kept> {
+    let folder = runs_folder();
+    ids(&folder).into_iter().map(|id| kept(&folder, id)).collect()
+}
+
+fn ids(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let with_events = |id: &String| folder.join(id).join("events.jsonl").is_file();
     let mut ids: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     // Ids sort by time.
     ids.sort();
     ids.retain(with_events);
+    ids
+}
+
+fn find_in(folder: &Path, wanted: Option<&str>) -> Result<Kept, KeptError> {
+    let ids = ids(folder);
     let last = ids.last().ok_or_else(|| KeptError::None { folder: folder.to_owned() })?;
     let id = match wanted {
         Some(wanted) => ids.iter().rfind(|id| id.starts_with(wanted)).ok_or_else(|| KeptError::Unknown {
@@ -72,8 +83,12 @@ fn find_in(folder: &Path, wanted: Option<&str>) -> Result<Kept, KeptError> {
         })?,
         None => last,
     };
-    let home = folder.join(id);
-    Ok(Kept { run: id.clone(), events: home.join("events.jsonl"), fate: fate(&home) })
+    Ok(kept(folder, id.clone()))
+}
+
+fn kept(folder: &Path, run: String) -> Kept {
+    let home = folder.join(&run);
+    Kept { run, events: home.join("events.jsonl"), fate: fate(&home) }
 }
 
 fn fate(home: &Path) -> Fate {

@@ -77,8 +77,8 @@ impl Eyes {
     }
 
     /// What is not there to look at.
-    pub fn absent(&self) -> Vec<&'static str> {
-        self.sensors.absent()
+    pub fn absent(&self) -> Vec<String> {
+        self.sensors.absent().into_iter().map(str::to_owned).collect()
     }
 
     /// Looks, at `now`; at processor time only where that is asked for, and only now and then.

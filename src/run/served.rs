@@ -38,7 +38,7 @@ pub(super) fn place(link: &Link) -> BrokerPlace {
         Scope::User => "user",
         Scope::System => "system",
     };
-    BrokerPlace { socket: link.socket().to_owned(), scope }
+    BrokerPlace { socket: link.socket().to_owned(), scope: scope.to_owned() }
 }
 
 /// For a run inside of this job.

@@ -7,7 +7,7 @@ The machine is a v1 memory cgroup of 1 GiB where this machine has such a hierarc
 run on, which then should be a guest of 1 GiB. Prints a line a test, and counts what is left out.
 """
 
-import glob, json, os, re, signal, subprocess, sys, tempfile, time
+import glob, json, os, re, signal, subprocess, sys, tempfile, threading, time
 
 MIB = 1 << 20
 MACHINE, EDITOR = 1024, 300
@@ -43,6 +43,21 @@ class Machine:
             except OSError: time.sleep(0.05)
 
 
+class Metronome(threading.Thread):
+    """Wants to run every 5 ms: the longest that this machine's processors were away, in seconds."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.away, self.over = 0.0, threading.Event()
+        self.start()
+
+    def run(self):
+        last = time.monotonic()
+        while not self.over.wait(0.005):
+            now = time.monotonic()
+            self.away, last = max(self.away, now - last - 0.005), now
+
+
 class Scene:
     """One run of a suite beside an editor."""
 
@@ -51,7 +66,7 @@ class Scene:
         os.mkdir(f"{self.folder}/.sandtest")
         open(f"{self.folder}/.sandtest/lab.yaml", "w").write(
             "extends: native\nprotect: [editor]\njob: {memory_max: 100%, timeout: none}\n")
-        self.before = machine.kills()
+        self.before, self.kills_inside = machine.kills(), 0
         self.editor = subprocess.Popen([HOG, str(EDITOR), "3600", "0", "editor"], preexec_fn=self._as_editor)
         while int(open(f"/proc/{self.editor.pid}/statm").read().split()[1]) * 4096 < EDITOR * MIB: time.sleep(0.01)
 
@@ -61,6 +76,7 @@ class Scene:
 
     def start(self, lines, *options):
         self.report, self.record = f"{self.folder}/report.json", f"{self.folder}/record"
+        self.metronome = Metronome()
         command = [SANDTEST, "exec", "-p", "lab", "-j", "8", "--no-fail-fast", "--json", self.report,
                    "--record", self.record, *options, "--jobs-from", "-"]
         env = dict(os.environ, XDG_STATE_HOME=f"{self.folder}/state")
@@ -72,9 +88,11 @@ class Scene:
 
     def end(self):
         _, self.err = self.process.communicate()
+        self.metronome.over.set(); self.metronome.join()
         self.code = self.process.returncode
         self.events = [json.loads(l) for l in open(self.report)]
         self.attempts = [e for e in self.events if e["event"] == "attempt-finished"]
+        self.kills_inside += sum(a["oom_kills"] or 0 for a in self.attempts)
         self.decisions = [e for e in self.events if e["event"] == "governor"]
         self.last = self.events[-1]
         return self
@@ -87,7 +105,7 @@ class Scene:
         self.editor.kill(); self.editor.wait()
         assert alive, f"the editor was killed\n{self.err}"
         killed = self.machine.kills() - self.before
-        if not self.machine.group: killed -= sum(a["oom_kills"] or 0 for a in self.attempts)
+        if not self.machine.group: killed -= self.kills_inside
         assert killed == 0, f"{killed} OOM kills outside\n{self.err}"
         replayed = subprocess.run([SANDTEST, "replay", self.record], capture_output=True, text=True)
         assert replayed.returncode == 0, replayed.stderr
@@ -96,6 +114,19 @@ class Scene:
         assert self.code == 0 and self.last["passed"] == count, f"exit {self.code}: {self.last}\n{self.err}"
         verdicts = [a for a in self.attempts if a["verdict"] is not None]
         assert len(verdicts) == count, "not one verdict a job"
+
+
+def ramp(s, rate):
+    """No OOM kill, not even inside of the run, and nobody is over a limit of its own. Where the processors were away
+    for longer than the brake needs, the kernel's cap is what holds, and it is tried again."""
+    told = []
+    for _ in range(3):
+        s.run([hog(220, 0.3, rate)] * many(12)).assert_all_pass(many(12))
+        killed = [a["job"] for a in s.attempts if a["oom_kills"]]
+        if not killed: return
+        told.append((killed, s.metronome.away))
+        assert s.metronome.away > 0.05, told
+    raise AssertionError(told)
 
 
 def hog(size, hold, rate=0): return f"{HOG} {size} {hold} {rate}"
@@ -130,16 +161,14 @@ def g02_large_and_small_ones_together(s):
 
 @scene
 def g03_a_fast_ramp_meets_no_oom_killer(s):
-    """2 GiB/s of all together; nobody is over a limit of its own."""
-    s.run([hog(220, 0.3, 2048 / 8)] * many(12)).assert_all_pass(many(12))
-    assert all(not a["oom_kills"] for a in s.attempts), [a for a in s.attempts if a["oom_kills"]]
+    """2 GiB/s of all together."""
+    ramp(s, 2048 / 8)
 
 
 @scene
 def g04_a_slow_ramp_meets_no_oom_killer(s):
     """800 MiB/s of all together."""
-    s.run([hog(220, 0.3, 100)] * many(12)).assert_all_pass(many(12))
-    assert all(not a["oom_kills"] for a in s.attempts), [a for a in s.attempts if a["oom_kills"]]
+    ramp(s, 100)
 
 
 @scene
@@ -184,9 +213,9 @@ def g09_frozen_time_is_not_worked_time(s):
 
 @scene
 def g09b_a_time_out_waits_for_what_is_frozen(s):
-    """All of them run out of time, some after a freeze: none before it has had its second, nor 50 ms later."""
+    """All of them run out of time, some after a freeze: none before it has had its second, nor those that were frozen
+    50 ms later than those that were not, who know how busy the machine is with others."""
     limit, told = 1.0 * max(1, SLOW / 10), []
-    # A machine that is busy with others is late for all of them: one quiet run of three is enough.
     for _ in range(3):
         s.run([hog(250, 600)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
         ended = [a for a in s.attempts if a["outcome"] == "timeout"]
@@ -195,7 +224,8 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
         assert all(ms >= 0 for ms in late), late
         frozen = [a["frozen_ms"] for a in ended]
         told.append((late, frozen))
-        if any(frozen) and all(ms < (50 if SLOW == 1 else 1000) for ms in late): return
+        busy = max((ms for ms, held in zip(late, frozen) if not held), default=0)
+        if any(frozen) and all(ms < busy + (50 if SLOW == 1 else 1000) for ms in late): return
     raise AssertionError(told)
 
 

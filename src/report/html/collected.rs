@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bounded::{Output, Share, cost, cut};
 use super::rows::{Attempt, Came, Decided, Job, Running, ms, shows_output};
@@ -119,7 +119,7 @@ impl Collected {
             jobs: started.jobs,
             parallel: started.parallel,
             notes: not_held(&started.isolation).into_iter().chain(absent).collect(),
-            date: SystemTime::now(),
+            date: UNIX_EPOCH + started.time,
             begun: Instant::now(),
         });
     }

@@ -20,17 +20,13 @@ use std::io;
 use std::path::Path;
 
 use self::collected::Collected;
-use super::paragraph::explain;
 use super::whole_file::WholeFile;
 use super::{Reporter, diagnosis};
 use crate::model::event::{AttemptFinished, Event};
-use crate::model::{Isolation, Profile};
 
 /// Keeps what happened, and writes the page.
 pub struct HtmlReporter {
     file: WholeFile,
-    profile: Profile,
-    isolation: Option<Isolation>,
     run: Collected,
 }
 
@@ -39,30 +35,24 @@ impl HtmlReporter {
     ///
     /// # Errors
     /// If it can't be written there: a folder, one that is not there, no right to.
-    pub fn create(path: &Path, profile: &Profile) -> io::Result<HtmlReporter> {
-        let file = WholeFile::create(path)?;
-        Ok(HtmlReporter { file, profile: profile.clone(), isolation: None, run: Collected::default() })
+    pub fn create(path: &Path) -> io::Result<HtmlReporter> {
+        Ok(HtmlReporter { file: WholeFile::create(path)?, run: Collected::default() })
     }
 
-    fn attempt_finished(&mut self, attempt: &AttemptFinished) -> io::Result<()> {
-        let isolation = self.isolation.as_ref();
-        let told = isolation.and_then(|isolation| explain(attempt, isolation, &self.profile));
+    fn attempt_finished(&mut self, attempt: &AttemptFinished, told: Option<&str>) -> io::Result<()> {
         let seen = attempt.diagnosis.as_ref().map(|seen| diagnosis::short(seen).join("\n"));
-        self.run.finished_attempt(attempt, told.unwrap_or_default(), seen.unwrap_or_default());
+        self.run.finished_attempt(attempt, told.unwrap_or_default().to_owned(), seen.unwrap_or_default());
         self.file.write_if_due(|| page::page(&self.run))
     }
 }
 
 impl Reporter for HtmlReporter {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
-            Event::RunStarted(started) => {
-                self.isolation = Some(started.isolation.clone());
-                self.run.started(started);
-            }
+            Event::RunStarted(started) => self.run.started(started),
             Event::AttemptStarted { attempt, job } => self.run.started_attempt(*attempt, job),
             Event::Governor { at, decision, job } => self.run.decided(*at, decision, job.as_deref()),
-            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt),
+            Event::AttemptFinished(attempt) => return self.attempt_finished(attempt, told),
             Event::GivenUp { attempt, job } => self.run.given_up(attempt.job, job),
             Event::RunFinished(finished) => {
                 self.run.finished(finished);

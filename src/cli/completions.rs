@@ -1,0 +1,41 @@
+//! `sandtest completions`: what a shell completes behind `sandtest`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::exit_code::{OK, OWN_FAILURE};
+use super::reports::tell;
+
+/// Options of `sandtest completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  For this user
+    sandtest completions bash > ~/.local/share/bash-completion/completions/sandtest
+    sandtest completions fish > ~/.config/fish/completions/sandtest.fish
+    sandtest completions zsh > ~/.zfunc/_sandtest    with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc")]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script on standard output. Exit code 0; 125 if it can't be written.
+pub fn run(args: &CompletionsArgs) -> u8 {
+    match io::stdout().lock().write_all(&script(args.shell)) {
+        Ok(()) => OK,
+        // Whoever reads no further (`| head`) has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
+        Err(error) => {
+            tell(&format!("write the completions: {error}"));
+            OWN_FAILURE
+        }
+    }
+}
+
+/// The script for a shell to read.
+pub fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::command(), "sandtest", &mut script);
+    script
+}
