@@ -213,8 +213,14 @@ impl Hub {
             let message = format!("more than {MOST_PERMITS} jobs of one user are declared");
             return self.dismiss(id, &ToRun::Error { message, closing: true });
         }
-        if let Some(part) = self.fair_part() {
-            believe_up_to(part, &mut running);
+        if let Some(client) = self.clients.get(&id)
+            && let Some(part) = self.fair_part(client.uid)
+        {
+            // Of all of its runs, lost ones too: each time that it comes with another one would be another part.
+            let others = self.clients.iter().filter(|(other, of)| **other != id && of.uid == client.uid);
+            let claimed = others.fold(0, |sum: u64, (_, of)| sum.saturating_add(of.claimed.0));
+            let claimed = believe_up_to(Bytes(part.0.saturating_sub(claimed)), &mut running);
+            self.clients.entry(id).and_modify(|client| client.claimed = claimed);
         }
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
         for job in &running {
@@ -232,10 +238,11 @@ impl Hub {
     }
 
     /// What a user may claim to have without being asked for it: its part of the budget, where there are others.
-    fn fair_part(&self) -> Option<Bytes> {
-        let users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+    pub(super) fn fair_part(&self, uid: u32) -> Option<Bytes> {
+        let mut users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+        users.insert(uid);
         let budget = self.config.settings.governor.budget.filter(|_| self.config.scope == Scope::System)?;
-        Some(Bytes(budget.0 / (users.len() as u64).max(1)))
+        Some(Bytes(budget.0 / users.len() as u64))
     }
 
     /// Of this one it is known what still runs. When it is of all, the broker grants.
@@ -348,7 +355,12 @@ impl Hub {
     fn look(&mut self, now: Duration) {
         let begun = Instant::now();
         let waits = self.broker.somebody_waits();
-        let look = self.eyes.look(now, &self.clients, self.broker.running(), waits);
+        let parts: BTreeMap<u32, Bytes> = self
+            .clients
+            .values()
+            .filter_map(|client| Some((client.uid, self.fair_part(client.uid)?)))
+            .collect();
+        let look = self.eyes.look(now, &self.clients, self.broker.running(), waits, &parts);
         if look.nobodys != self.nobodys {
             self.nobodys = look.nobodys;
             self.set_budget();
@@ -414,12 +426,12 @@ async fn await_end(run: Known, news: WeakSender<News>) {
 }
 
 /// Makes what is declared come to no more than `part`. To say that one has much costs nothing, and nobody could start beside
-/// it.
-fn believe_up_to(part: Bytes, running: &mut [Job]) {
+/// it. Returns what it comes to.
+fn believe_up_to(part: Bytes, running: &mut [Job]) -> Bytes {
     let said = |job: &Job| job.memory.map_or(UNKNOWN_SIZE as u64, |memory| memory.0);
     let all = running.iter().fold(0, |sum: u64, job| sum.saturating_add(said(job)));
     if all <= part.0 {
-        return;
+        return Bytes(all);
     }
     let mut left = part.0;
     for job in running {
@@ -427,4 +439,5 @@ fn believe_up_to(part: Bytes, running: &mut [Job]) {
         left -= believed;
         job.memory = Some(Bytes(believed));
     }
+    part
 }
