@@ -321,7 +321,7 @@ fn what_all_may_count_on_is_no_more_than_there_is() {
 #[test]
 fn a_run_that_wants_nothing_more_may_count_on_what_others_leave() {
     let mut world = World::new(1024, 8);
-    let (one, two) = (world.hello(user(1)), world.hello(user(2)));
+    let (one, two) = (world.hello(user(1)), world.hello(user(1)));
     world.want(one, Job::new(0, 10, LONG));
     world.want(two, Job::new(0, 10, LONG));
     world.pass(ms(3000));
