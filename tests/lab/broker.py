@@ -334,10 +334,17 @@ class Watch(threading.Thread):
                 looked = now
             sample = {}
             for uid, folders in runs.items():
-                memory = sum(int(text(f"{folder}/memory.current") or 0) for folder in folders)
+                memory = sum(self.held(folder) for folder in folders)
                 jobs = sum("populated 1" in text(f"{group}/cgroup.events") for folder in folders for group in self.jobs(folder))
                 sample[uid] = (memory, jobs)
             self.samples.append((now, sample))
+
+    @staticmethod
+    def held(folder):
+        """Without page cache, which the kernel takes back before anything else."""
+        stat = dict(line.split() for line in text(f"{folder}/memory.stat").splitlines())
+        cache = int(stat.get("active_file", 0)) + int(stat.get("inactive_file", 0))
+        return max(0, int(text(f"{folder}/memory.current") or 0) - cache)
 
     @staticmethod
     def jobs(folder):
