@@ -18,7 +18,7 @@ use super::eyes::Eyes;
 use super::leases::Leases;
 use super::limits::{MOST_OF_ONE_USER, MOST_PERMITS};
 use super::news::{News, Question};
-use super::onlookers::Shown;
+use super::onlookers::{Onlooker, Shown};
 use crate::broker::metrics::{Metrics, MetricsError};
 use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
@@ -297,15 +297,24 @@ impl Hub {
         // Who does not wait for the answer any more does not get it.
         match question {
             Question::Standing(answer) => drop(answer.send(self.broker.standing())),
-            Question::Metrics(answer) => {
-                self.metrics.stand(&self.broker.standing());
-                self.metrics.stalled(&self.eyes.stalls());
-                if self.config.scope == Scope::System {
-                    self.metrics.users(&self.broker.users(self.now()));
-                }
-                drop(answer.send(self.metrics.text()));
-            }
+            Question::Metrics(answer) => drop(answer.send(self.metrics_text())),
         }
+    }
+
+    fn metrics_text(&mut self) -> Result<Vec<u8>, MetricsError> {
+        let begun = self.now();
+        if let Some(text) = self.shown.find(begun, Onlooker::Prometheus) {
+            return Ok(text.clone());
+        }
+        self.metrics.stand(&self.broker.standing());
+        self.metrics.stalled(&self.eyes.stalls());
+        if self.config.scope == Scope::System {
+            self.metrics.users(&self.broker.users(begun));
+        }
+        let text = self.metrics.text()?;
+        let made = self.now();
+        self.shown.keep(made, made.saturating_sub(begun), Onlooker::Prometheus, text.clone());
+        Ok(text)
     }
 
     /// Decides, once for all that has been heard, and says what is to be said.

@@ -1,7 +1,7 @@
 //! Those who look on: how things stand, and what users want of their own jobs.
 //!
 //! To show it may cost as much as many decisions do. So no more than a part of the time is spent on that: however often,
-//! and on however many connections, a user asks, it is shown again what was made a moment ago.
+//! and on however many connections, a user (or Prometheus) asks, it is shown again what was made a moment ago.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,28 +21,38 @@ const SHOWN_FOR: Duration = Duration::from_millis(250);
 /// Where nothing runs nobody has looked for long; after so long it is looked for whoever asks.
 const LOOKED_FOR: Duration = Duration::from_secs(1);
 
-/// What users were shown last.
+/// To whom something is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Onlooker {
+    /// A user, by number: how things stand.
+    User(u32),
+    /// Whoever reads the metrics.
+    Prometheus,
+}
+
+/// What was shown last.
 #[derive(Debug, Default)]
-pub struct Shown(BTreeMap<u32, Made>);
+pub struct Shown(BTreeMap<Onlooker, Made>);
 
 #[derive(Debug)]
 struct Made {
     at: Duration,
     took: Duration,
-    line: Vec<u8>,
+    text: Vec<u8>,
 }
 
 impl Shown {
-    /// What this user was shown a moment ago.
-    fn find(&mut self, now: Duration, uid: u32) -> Option<&Vec<u8>> {
+    /// What this one was shown a moment ago.
+    pub fn find(&mut self, now: Duration, who: Onlooker) -> Option<&Vec<u8>> {
         self.0.retain(|_, made| now.saturating_sub(made.at) < SHOWN_FOR);
         let times = SHOWN_FOR_TIMES * u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        let made = self.0.get(&uid)?;
-        (now.saturating_sub(made.at) < made.took.saturating_mul(times)).then_some(&made.line)
+        let made = self.0.get(&who)?;
+        (now.saturating_sub(made.at) < made.took.saturating_mul(times)).then_some(&made.text)
     }
 
-    fn keep(&mut self, at: Duration, took: Duration, uid: u32, line: Vec<u8>) {
-        self.0.insert(uid, Made { at, took, line });
+    /// Made at this time, which took so long.
+    pub fn keep(&mut self, at: Duration, took: Duration, who: Onlooker, text: Vec<u8>) {
+        self.0.insert(who, Made { at, took, text });
     }
 
     /// Something was done by hand: whoever did it wants to see what came of it.
@@ -69,7 +79,7 @@ impl Hub {
 
     fn show(&mut self, uid: u32, wire: &Rc<Wire>) {
         let now = self.now();
-        if let Some(line) = self.shown.find(now, uid) {
+        if let Some(line) = self.shown.find(now, Onlooker::User(uid)) {
             return wire.say_line(line);
         }
         self.look_if_older_than(LOOKED_FOR);
@@ -85,7 +95,7 @@ impl Hub {
             Ok(line) => {
                 wire.say_line(&line);
                 let made = self.now();
-                self.shown.keep(made, made.saturating_sub(begun), uid, line);
+                self.shown.keep(made, made.saturating_sub(begun), Onlooker::User(uid), line);
             }
             Err(fault) => wire.say(&ToRun::Error { message: fault.to_string(), closing: false }),
         }
@@ -114,6 +124,8 @@ impl Hub {
 mod tests {
     use super::*;
 
+    const ONE: Onlooker = Onlooker::User(1);
+
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
@@ -121,17 +133,17 @@ mod tests {
     #[test]
     fn what_takes_long_to_make_is_shown_for_longer() {
         let mut shown = Shown::default();
-        shown.keep(ms(1000), ms(2), 1, b"one".to_vec());
-        let find = |shown: &mut Shown, at, uid| shown.find(ms(at), uid).cloned();
-        assert_eq!(find(&mut shown, 1019, 1).as_deref(), Some(&b"one"[..]));
-        assert_eq!((find(&mut shown, 1020, 1), find(&mut shown, 1001, 2)), (None, None));
-        shown.keep(ms(1000), ms(2), 2, b"two".to_vec());
-        assert!(find(&mut shown, 1039, 1).is_some(), "there are two to make it for");
-        shown.keep(ms(2000), ms(100), 1, b"dear".to_vec());
-        assert!(find(&mut shown, 2249, 1).is_some());
-        assert_eq!(find(&mut shown, 2250, 1), None, "but nobody is shown what is older");
-        shown.keep(ms(3000), ms(100), 1, b"done".to_vec());
+        shown.keep(ms(1000), ms(2), ONE, b"one".to_vec());
+        let find = |shown: &mut Shown, at, who| shown.find(ms(at), who).cloned();
+        assert_eq!(find(&mut shown, 1019, ONE).as_deref(), Some(&b"one"[..]));
+        assert_eq!((find(&mut shown, 1020, ONE), find(&mut shown, 1001, Onlooker::Prometheus)), (None, None));
+        shown.keep(ms(1000), ms(2), Onlooker::Prometheus, b"two".to_vec());
+        assert!(find(&mut shown, 1039, ONE).is_some(), "there are two to make it for");
+        shown.keep(ms(2000), ms(100), ONE, b"dear".to_vec());
+        assert!(find(&mut shown, 2249, ONE).is_some());
+        assert_eq!(find(&mut shown, 2250, ONE), None, "but nobody is shown what is older");
+        shown.keep(ms(3000), ms(100), ONE, b"done".to_vec());
         shown.forget();
-        assert_eq!((find(&mut shown, 3000, 1), shown.0.len()), (None, 0));
+        assert_eq!((find(&mut shown, 3000, ONE), shown.0.len()), (None, 0));
     }
 }
