@@ -281,6 +281,7 @@ fn request(id: AttemptId) -> Request {
         weight: 1,
         groups: Vec::new(),
         token: true,
+        driver: None,
         about: About { name: "a token of make's".to_owned(), limit: None },
     }
 }
