@@ -77,6 +77,10 @@ pub fn become_test(words: Vec<OsString>) -> u8 {
             tell(&format!("warning: {} has no cgroup of its own: {why}", words[0].display()));
         }
     }
+    if let Some(path) = merged_doctests(&words[0]) {
+        environment.retain(|(name, _)| name != DOCTEST_PATH);
+        environment.push((DOCTEST_PATH.into(), path));
+    }
     let program = words[0].clone();
     let error = match become_program(words, environment) {
         Ok(never) => match never {},
@@ -84,6 +88,17 @@ pub fn become_test(words: Vec<OsString>) -> u8 {
     };
     tell(&format!("{}: {error}", program.display()));
     if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+/// rustdoc tells its examples where they are, but not through a runner; without it they run in one process, and say so.
+const DOCTEST_PATH: &str = "RUSTDOC_DOCTEST_BIN_PATH";
+
+/// The path of what rustdoc has made of several examples, where it has not said so itself.
+fn merged_doctests(program: &OsStr) -> Option<OsString> {
+    let path = Path::new(program);
+    let is_rustdocs = |folder: &Path| folder.to_string_lossy().contains("rustdoctest");
+    let made = path.is_absolute() && path.parent().is_some_and(is_rustdocs);
+    (made && std::env::var_os(DOCTEST_PATH).is_none()).then(|| program.to_owned())
 }
 
 /// Whether the tests are only listed: nobody waits in line for that.
