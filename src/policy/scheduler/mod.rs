@@ -105,7 +105,7 @@ impl Scheduler {
             running: Vec::new(),
             prepared: BTreeSet::new(),
             claims,
-            tokens: settings.tokens.map(|most| Tokens::new(jobs.len(), most)),
+            tokens: settings.tokens.map(Tokens::new),
             asked: false,
             run_clock: RunClock::of(settings.run_timeout),
             closed: None,
