@@ -97,7 +97,8 @@ fn has_code(end: &Value, code: i64) -> bool {
 fn it_is_the_same_process_with_the_same_streams_and_a_peak_of_its_own() {
     let test = "it_is_the_same_process_with_the_same_streams_and_a_peak_of_its_own";
     let Some(scene) = Scene::new(test) else { return };
-    scene.script("who", "echo $$ \"$@\" $SANDTEST_JOB \"${SANDTEST_RUNNER-gone}\"; cat; echo err >&2; exit 3");
+    scene
+        .script("who", "echo $$ \"$@\" $SANDTEST_JOB \"${SANDTEST_RUNNER-gone}\"; cat; echo err >&2; exit 3");
     scene.script("fat", "exec python3 -c 'x = b\"a\" * (60 << 20)'");
     let driver = "echo in | sh -c 'echo $$; exec $LOG_COMPILER ./who a b'; echo code $?; $LOG_COMPILER ./fat";
     let output = scene.run(&["--json", "run.jsonl"], driver);
@@ -125,7 +126,8 @@ fn one_that_takes_too_much_is_killed_alone_and_told() {
     assert!(text(&output.stderr).contains("sandtest: hog: oom: the kernel OOM-killed it"), "{output:?}");
     let ends = scene.brought("run.jsonl");
     assert!(ends.iter().all(|end| end["outcome"] == "oom" && end["verdict"] == "fail"), "{ends:?}");
-    let told = scene.command(Path::new(env!("CARGO_BIN_EXE_sandtest"))).args(["why", "hog"]).output().unwrap();
+    let told =
+        scene.command(Path::new(env!("CARGO_BIN_EXE_sandtest"))).args(["why", "hog"]).output().unwrap();
     assert!(text(&told.stdout).contains("oom"), "{told:?}");
 }
 
@@ -274,7 +276,10 @@ fn project(scene: &Scene) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("Cargo.toml", "[package]\nname = \"shapes\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n");
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"shapes\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    );
     write(
         "src/lib.rs",
         "/// ```\n/// assert_eq!(shapes::two(), 2);\n/// ```\npub fn two() -> u32 { 2 }\n\
@@ -288,8 +293,15 @@ fn project(scene: &Scene) {
 /// Without what differs from run to run.
 fn without_times(output: &[u8]) -> String {
     let lines = text(output);
-    let plain = |line: &str| line.split(" in 0.").next().unwrap_or_default().split("; finished").next().unwrap().to_owned();
-    lines.lines().filter(|line| !line.starts_with("all doctests ran")).map(plain).collect::<Vec<_>>().join("\n")
+    let plain = |line: &str| {
+        line.split(" in 0.").next().unwrap_or_default().split("; finished").next().unwrap().to_owned()
+    };
+    lines
+        .lines()
+        .filter(|line| !line.starts_with("all doctests ran"))
+        .map(plain)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]

@@ -119,7 +119,9 @@ mod tests {
     fn it_is_known_by_its_name_and_by_its_word() {
         assert_eq!(of(&["/x/run-wrapper", "./a", "--help"]).unwrap(), ["./a", "--help"]);
         assert_eq!(of(&["sandtest", "run-wrapper", "--", "./a"]).unwrap(), ["./a"]);
-        for words in [&["sandtest", "run-wrapper", "--help"][..], &["sandtest", "exec"], &["run-wrapper"], &[]] {
+        for words in
+            [&["sandtest", "run-wrapper", "--help"][..], &["sandtest", "exec"], &["run-wrapper"], &[]]
+        {
             assert_eq!(of(words), None, "{words:?}");
         }
     }

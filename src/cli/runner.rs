@@ -90,8 +90,7 @@ fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
     // Some of who is told of it splits at spaces, and a socket's path is short.
     let fits = |folder: &Path| {
         let text = folder.join(SOCKET).display().to_string();
-        folder.to_str().is_some_and(|path| !path.contains(char::is_whitespace))
-            && text.len() <= LONGEST_PATH
+        folder.to_str().is_some_and(|path| !path.contains(char::is_whitespace)) && text.len() <= LONGEST_PATH
     };
     let folder = match fits(&wanted) {
         true => wanted,

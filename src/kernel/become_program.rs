@@ -9,7 +9,10 @@ use std::os::unix::ffi::OsStringExt;
 ///
 /// # Errors
 /// The system's; it does not return otherwise.
-pub fn become_program(words: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> io::Result<Infallible> {
+pub fn become_program(
+    words: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+) -> io::Result<Infallible> {
     let c_string = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
     let argv = words.into_iter().map(c_string).collect::<io::Result<Vec<CString>>>()?;
     let entry = |(mut name, value): (OsString, OsString)| {

@@ -71,9 +71,7 @@ pub fn judge(
         Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
         Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
         Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(
-            Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand | Ended::Abandoned,
-        )
+        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand | Ended::Abandoned)
         | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.

@@ -214,13 +214,14 @@ impl<W: Write> TerminalReporter<W> {
 
     /// One that the command brought along: only what the command can't have seen.
     fn driven_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
-        let speaks_for_itself = matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled)
-            && attempt.cause != Cause::ByHand
-            && !attempt.evidence.unkillable;
+        // Of one that was not taken in its wrapper has spoken, if it lives.
+        let speaks_for_itself =
+            matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled | Outcome::SpawnFailed)
+                && attempt.cause != Cause::ByHand
+                && !attempt.evidence.unkillable;
         let Some(paragraph) = paragraph.filter(|_| !speaks_for_itself) else { return Ok(()) };
         let name = self.look.cut(&attempt.job, 40);
-        let text =
-            self.look.wrap(&format!("sandtest: {name}: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
+        let text = self.look.wrap(&format!("sandtest: {name}: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
         self.sink.write_all(text.as_bytes())
     }
 

@@ -443,9 +443,7 @@ impl Drive {
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = self.shared.job(attempt.id);
-        if let Some(arrival) =
-            self.arrivals.as_mut().and_then(|arrivals| arrivals.take(attempt.id.job))
-        {
+        if let Some(arrival) = self.arrivals.as_mut().and_then(|arrivals| arrivals.take(attempt.id.job)) {
             let environment = self.environment(&job, attempt, groups);
             let prepared = self.take_prepared(attempt.id);
             let shared = self.shared.clone();

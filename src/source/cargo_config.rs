@@ -130,8 +130,7 @@ mod tests {
         };
         write("project/.cargo", nearest);
         write("home", home);
-        let config =
-            CargoConfig::read(&folder.path().join("project"), Some(&folder.path().join("home")));
+        let config = CargoConfig::read(&folder.path().join("project"), Some(&folder.path().join("home")));
         (config, folder)
     }
 

@@ -71,7 +71,8 @@ fn cargo(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
     triples.extend(config.targets());
     triples.extend(around.targets());
     let mut set = BTreeSet::new();
-    let variable = |triple: &str| format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"));
+    let variable =
+        |triple: &str| format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"));
     let mut wire = |name: String, own: Option<Vec<String>>| {
         if !set.insert(name.clone()) {
             return;
@@ -84,7 +85,9 @@ fn cargo(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
         });
         let own = said.or(own).unwrap_or_default();
         if own.iter().any(|word| word.contains(char::is_whitespace) || word.is_empty()) {
-            let note = format!("the runner {own:?} has spaces, so {name} is left alone and its tests share one cgroup");
+            let note = format!(
+                "the runner {own:?} has spaces, so {name} is left alone and its tests share one cgroup"
+            );
             return wiring.notes.push(note);
         }
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
@@ -104,7 +107,8 @@ fn go(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
     // A variable hides what `go env -w` has written.
     let written = || {
         let file = around.path("GOENV").or_else(|| {
-            let config = around.path("XDG_CONFIG_HOME").or_else(|| Some(around.path("HOME")?.join(".config")));
+            let config =
+                around.path("XDG_CONFIG_HOME").or_else(|| Some(around.path("HOME")?.join(".config")));
             Some(config?.join("go/env"))
         });
         let text = std::fs::read_to_string(file?).ok()?;

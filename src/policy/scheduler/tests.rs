@@ -813,7 +813,10 @@ fn driver(places: usize) -> Scheduler {
         jobs: 1,
         max_pressure: 1000,
     });
-    let mut run = Scheduler::new(Settings { governor, max_fail: MaxFail::FIRST, ..settings(places + 1) }, jobs(None, 1));
+    let mut run = Scheduler::new(
+        Settings { governor, max_fail: MaxFail::FIRST, ..settings(places + 1) },
+        jobs(None, 1),
+    );
     run.step(Duration::ZERO, Input::Sense(Box::default()));
     run.step(Duration::ZERO, Input::Begin);
     run.step(Duration::ZERO, Input::Started(attempt(0, 1)));
@@ -848,10 +851,16 @@ fn with_its_driver_goes_what_it_brought_along() {
     run.step(SECOND, Input::Started(attempt(1, 1)));
     run.step(SECOND, driven(Vec::new()));
     let effects = run.step(2 * SECOND, ended(attempt(0, 1), Exit::Code(0)));
-    assert!(effects.contains(&Effect::Kill(attempt(1, 1))) && !effects.contains(&Effect::Finish), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::Kill(attempt(1, 1))) && !effects.contains(&Effect::Finish),
+        "{effects:?}"
+    );
     let effects = run.step(3 * SECOND, ended(attempt(1, 1), Exit::Signal(9)));
     let abandoned = Judgement { outcome: Outcome::Signaled, cause: Cause::Abandoned };
-    assert!(effects.contains(&Effect::Judged(attempt(1, 1), abandoned, Next::Done(Verdict::Fail))), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::Judged(attempt(1, 1), abandoned, Next::Done(Verdict::Fail))),
+        "{effects:?}"
+    );
     assert!(effects.contains(&Effect::Finish));
     assert_eq!(run.tally().not_run, 0);
 }

@@ -107,7 +107,8 @@ impl Drive {
         let driver = self.driver_of(&arrival);
         let (Some(arrivals), Some(driver), None) = (&mut self.arrivals, driver, self.scheduler.closed())
         else {
-            let why = if driver.is_some() { "the run ends" } else { "the command of the run has not started it" };
+            let why =
+                if driver.is_some() { "the run ends" } else { "the command of the run has not started it" };
             let _ = arrival.answer.send(Answer::No(why.to_owned()));
             return None;
         };
@@ -224,10 +225,7 @@ mod tests {
     fn a_test_has_the_name_that_its_driver_gives_it() {
         let binary = "/x/target/debug/deps/semver-1a2b3c4d5e6f7a8b";
         assert_eq!(named("semver", &[binary, "-q"]), "semver");
-        assert_eq!(
-            named("semver", &[binary, "--exact", "parse::dot", "--nocapture"]),
-            "semver parse::dot"
-        );
+        assert_eq!(named("semver", &[binary, "--exact", "parse::dot", "--nocapture"]), "semver parse::dot");
         let target = "/x/target/debug/deps/test_version-1a2b3c4d5e6f7a8b";
         assert_eq!(named("semver", &[target]), "semver::test_version");
         assert_eq!(named("semver", &["/tmp/rustdoctestA/rust_out"]), "semver (doctest)");
