@@ -323,8 +323,11 @@ pub fn grow(run: &mut Client, senior: &mut Client, work: Duration) {
     let begun = Instant::now();
     let flat = std::iter::from_fn(|| (begun.elapsed() < work).then_some(20));
     for mib in flat.chain((20..256).step_by(2)) {
-        senior.sample(mib);
         run.sample(mib);
+        senior.sample(mib);
+        // Not ahead of a broker that others keep from its processor.
+        senior.say(json!({ "type": "status" }));
+        senior.hear_a("status");
         if run.hears_within(Duration::from_millis(15)) {
             return;
         }

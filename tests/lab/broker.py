@@ -362,6 +362,9 @@ def b10_three_users_share_the_box():
                 # 150 MiB each, at 100 MiB a second: each run alone would fill the budget.
                 open(f"{d}/jobs", "w").write(f"{HOG} 150 8 100\n" * jobs)
                 runs.append((user, d, start("-j8", "--no-fail-fast", "--jobs-from", "jobs", folder=d, user=None if user == "root" else user)))
+                # One after the other: five at once wait for their scopes for longer than they would elsewhere.
+                eventually("a run never began", lambda: events(d) or runs[-1][2].poll() is not None, 60)
+                equal(f"isolation of a run of {user}", [e["isolation"] for e in events(d)[:1]], ["cgroup"])
         until = {}
         for user, d, p in runs:
             try: _, err = p.communicate(timeout=1200)
