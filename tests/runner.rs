@@ -50,7 +50,7 @@ impl Scene {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        for name in ["MAKEFLAGS", "CI", "GOFLAGS", "LOG_COMPILER", "SANDTEST_RUNNER"] {
+        for name in ["MAKEFLAGS", "CI", "GOFLAGS", "LOG_COMPILER", "SANDTEST_RUNNER", "CARGO_PKG_NAME"] {
             command.env_remove(name);
         }
         command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("state")).stdin(Stdio::null());
