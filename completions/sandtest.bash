@@ -37,6 +37,9 @@ _sandtest() {
             sandtest,replay)
                 cmd="sandtest__subcmd__replay"
                 ;;
+            sandtest,run-wrapper)
+                cmd="sandtest__subcmd__run__subcmd__wrapper"
+                ;;
             sandtest,serve)
                 cmd="sandtest__subcmd__serve"
                 ;;
@@ -78,6 +81,9 @@ _sandtest() {
                 ;;
             sandtest__subcmd__help,replay)
                 cmd="sandtest__subcmd__help__subcmd__replay"
+                ;;
+            sandtest__subcmd__help,run-wrapper)
+                cmd="sandtest__subcmd__help__subcmd__run__subcmd__wrapper"
                 ;;
             sandtest__subcmd__help,serve)
                 cmd="sandtest__subcmd__help__subcmd__serve"
@@ -173,7 +179,7 @@ _sandtest() {
 
     case "${cmd}" in
         sandtest)
-            opts="-h -V --help --version exec show why doctor profile serve service status top replay simulate completions man help"
+            opts="-h -V --help --version exec show why doctor profile run-wrapper serve service status top replay simulate completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -215,7 +221,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__exec)
-            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --jobserver --max-fail --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
+            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --jobserver --max-fail --no-runner --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -365,7 +371,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__help)
-            opts="exec show why doctor profile serve service status top replay simulate completions man help"
+            opts="exec show why doctor profile run-wrapper serve service status top replay simulate completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -505,6 +511,20 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__help__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__run__subcmd__wrapper)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -799,6 +819,20 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__replay)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__run__subcmd__wrapper)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -37,6 +37,7 @@ fn request(job: u32) -> Request {
         weight: 1,
         groups: Vec::new(),
         token: false,
+        driver: None,
         about: About::default(),
     }
 }

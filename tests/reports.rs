@@ -106,6 +106,7 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
     AttemptFinished {
         attempt: Attempt { id: AttemptId { job: JobId(job), number: 1 }, slot: job % 4 },
         job: name.into(),
+        driver: None,
         outcome: Outcome::Exited,
         cause: Cause::Own,
         verdict: Some(Verdict::Pass),

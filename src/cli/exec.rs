@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
 use super::reports::{ReportArgs, create, not_standard_output, tell};
+use super::runner;
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
@@ -87,6 +88,9 @@ pub struct ExecArgs {
     /// Start nothing more after N failures, and end what runs with N:immediate; `all` for never [default: 1]
     #[arg(long, value_name = "N[:MODE]", conflicts_with = "no_fail_fast", help_heading = "What is run")]
     max_fail: Option<MaxFail>,
+    /// Leave the test binaries that the command starts in the command's own cgroup
+    #[arg(long, help_heading = "What is run")]
+    no_runner: bool,
     /// Run all jobs even if one fails
     #[arg(long, help_heading = "What is run")]
     no_fail_fast: bool,
@@ -201,7 +205,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let governed = args.governor == Governing::On && args.isolation != Mode::Off;
     let broker = args.beside.seek(governed, tell).map_err(Failure::new)?;
     let kins = broker.as_ref().map(|_| kins(&drafts)).unwrap_or_default();
-    let jobs = jobs(drafts, names, &settings.rules, &profile);
+    let mut jobs = jobs(drafts, names, &settings.rules, &profile);
     let flags = Flags::parse(std::env::var("MAKEFLAGS").ok().as_deref());
     if flags.is_dry_run && std::env::var_os("MAKELEVEL").is_some() {
         tell("make -n: nothing is run");
@@ -247,7 +251,21 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let usual = args.jobs.map_or(profile.jobs.max, |jobs| jobs as usize);
     let most = if governed { args.jobs.map_or(profile.jobs.idle_max, |jobs| jobs as usize) } else { usual };
     let count = jobs.len();
-    let parallel = if args.jobserver { most.min(count).max(usual) } else { most.min(count) }.max(1);
+    let wanted = pass_through && !args.no_runner && args.isolation != Mode::Off;
+    let runner = wanted.then(|| {
+        runner::set_up(&mut jobs, &place, record.runner_folder(), usual, (&settings.rules, &profile))
+    });
+    let (runner, runner_folder) = runner.flatten().unzip();
+    if runner.is_some() && args.isolation == Mode::Required {
+        runner::require(&mut jobs);
+    }
+    let parallel = match &runner {
+        // The command itself waits for what it has started: it has a place beside those.
+        Some(_) => most.saturating_add(1),
+        None if args.jobserver => most.min(count).max(usual),
+        None => most.min(count),
+    }
+    .max(1);
     let introduction = Introduction {
         name: run_name(args, &jobs),
         jobs: &jobs,
@@ -278,10 +296,11 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         outlook: governed.then(|| Outlook {
             memory: settings.visible.visible_memory,
             cpus: settings.visible.cpus,
-            usual_jobs: usual,
+            usual_jobs: usual + usize::from(runner_folder.is_some()),
             own_machine: settings.environment.owns_proc(),
             editor: settings.protected.group.clone(),
         }),
+        runner,
         recording,
         max_fail: match (args.max_fail, args.no_fail_fast) {
             (Some(said), _) => said,
@@ -308,6 +327,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         Err(_) => place.ground.remove(Duration::ZERO).is_ok(),
     };
     place.leave();
+    drop(runner_folder);
     if let Some(temporary) = temporary.filter(|_| clean) {
         remove_temporary(&temporary, &mut record);
     }
@@ -423,6 +443,7 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
                 weight: ruled.weight,
                 groups: ruled.groups,
                 origins: ruled.origins,
+                driver: None,
                 kin,
                 memory,
                 restartable: draft.restartable.or(ruled.restartable).unwrap_or(true),
@@ -432,7 +453,7 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
 }
 
 /// A job that was said to need more than its limit may have that: it is what it needs, and no mistake of its own.
-fn limits(declared: Option<Bytes>, limits: Limits, budget: Option<Bytes>) -> Limits {
+pub(super) fn limits(declared: Option<Bytes>, limits: Limits, budget: Option<Bytes>) -> Limits {
     let needed = declared.map(|bytes| Bytes(bytes.0.saturating_add(bytes.0 / 4)));
     let most = |bytes: Bytes| budget.map_or(bytes, |budget| bytes.min(budget));
     Limits {

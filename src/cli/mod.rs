@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`runner`]: has its test binaries ask for jobs of their own; [`run_wrapper`]: what they are started through
 //! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
@@ -26,6 +27,8 @@ pub mod man;
 pub mod profile;
 pub mod replay;
 pub mod reports;
+pub mod run_wrapper;
+pub mod runner;
 pub mod serve;
 pub mod service;
 pub mod settings;
@@ -81,6 +84,8 @@ enum Command {
         #[command(subcommand)]
         command: profile::ProfileCommand,
     },
+    /// Become a test, in a cgroup of its own: put before tests by sandtest exec, or by hand
+    RunWrapper(run_wrapper::RunWrapperArgs),
     /// Share one budget among all runs of a user, or of the box
     Serve(Box<serve::ServeArgs>),
     /// Put the broker in place as a service of systemd's, take it away, or tell of it
@@ -111,6 +116,9 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> u8 {
+    if let Some(words) = run_wrapper::asked_for(std::env::args_os()) {
+        return run_wrapper::become_test(words);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,6 +129,7 @@ pub fn main() -> u8 {
     };
     match cli.command {
         Command::Exec(args) => exec::run(&args),
+        Command::RunWrapper(args) => run_wrapper::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),

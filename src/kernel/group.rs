@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::controllers::{self, Version};
 use super::files::{self, Dir};
@@ -138,6 +139,30 @@ impl Group {
             _ => None,
         };
         [memory, pids, cpu].into_iter().flatten()
+    }
+
+    /// Takes in a process that runs already. What it was charged with before stays where it was.
+    ///
+    /// # Errors
+    /// [`KernelError::Write`]: it is gone, or not ours.
+    pub fn adopt(&self, pid: u32) -> Result<(), KernelError> {
+        let text = pid.to_string();
+        if let Some(dir) = &self.v2 {
+            dir.write("cgroup.procs", &text)?;
+        }
+        for tasks in self.joins() {
+            rustix::io::write(tasks, text.as_bytes()).map_err(|errno| KernelError::Write {
+                path: "tasks of a v1 cgroup".into(),
+                value: text.clone(),
+                source: errno.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Processor time of all that was in it.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        cgroup::cpu_time(&self.v2.as_ref()?.read_if_there("cpu.stat")?)
     }
 
     /// What tells its memory and processor time, held open.

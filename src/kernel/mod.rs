@@ -14,6 +14,7 @@
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
 //! - [`spawner`]: the one thread that spawns
+//! - [`become_program`]: exec in the place of this process
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`peer`]: who is at the other end of a socket; [`handed`]: sockets that a service manager opened
@@ -24,6 +25,7 @@
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed; [`held`]: what it gives back then
 //! - [`terminal`]: lending the terminal to a job
 
+pub mod become_program;
 pub mod cgroup;
 pub mod child;
 pub mod controllers;

@@ -73,6 +73,17 @@ impl Stat {
     }
 }
 
+/// The status that the parent of an ended process is told, from the last field of `/proc/PID/stat`; `None` once it has been, or
+/// if the number is another's.
+pub fn status_of_ended(pid: u32, starttime: u64) -> Option<i32> {
+    let text = String::from_utf8_lossy(&fs::read(file(pid, "stat")).ok()?).into_owned();
+    let stat = Stat::parse(&text)?;
+    if stat.is_alive() || stat.starttime != starttime {
+        return None;
+    }
+    text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().nth(49)?.parse().ok()
+}
+
 /// Whether `pid` is there and neither a zombie nor dead.
 pub fn is_alive(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.is_alive())

@@ -152,6 +152,8 @@ pub struct PidsGroup {
     /// Absent before Linux 6.1; then no group serves twice.
     peak: Option<OwnedFd>,
     events: Option<OwnedFd>,
+    /// Those that are there: a process that has ended counts until its parent has asked how.
+    current: OwnedFd,
 }
 
 impl PidsGroup {
@@ -182,7 +184,8 @@ impl Serves for PidsGroup {
         let tasks = dir.open_for_writing("tasks")?;
         let (peak, events) =
             (dir.open_for_reading("pids.peak").ok(), dir.open_for_reading("pids.events").ok());
-        Ok(PidsGroup { max: held(&dir, "pids.max")?, limit, dir, tasks, peak, events })
+        let current = dir.open_for_reading("pids.current")?;
+        Ok(PidsGroup { max: held(&dir, "pids.max")?, limit, dir, tasks, peak, events, current })
     }
 
     fn dir(&self) -> &Dir {
@@ -190,7 +193,8 @@ impl Serves for PidsGroup {
     }
 
     fn is_as_new(&mut self, limit: Option<u64>) -> bool {
-        let unmarked = self.peak().is_some_and(|peak| peak <= 1) && self.max_events() == Some(0);
+        let is_empty = read_again(&self.current).is_some_and(|count| count.trim_end() == "0");
+        let unmarked = is_empty && self.peak().is_some_and(|peak| peak <= 1) && self.max_events() == Some(0);
         unmarked && self.limit == limit && still_reads(&self.max)
     }
 }

@@ -141,6 +141,8 @@ pub struct AttemptFinished {
     pub attempt: Attempt,
     /// The job's name.
     pub job: String,
+    /// Name of the job that brought it along and waited for it; `None` for those of the list.
+    pub driver: Option<String>,
     /// What happened.
     pub outcome: Outcome,
     /// Whose doing it was.

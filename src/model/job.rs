@@ -68,6 +68,8 @@ pub struct Job {
     pub restartable: bool,
     /// How many of the jobs that may run at once it counts for; at least 1.
     pub weight: u32,
+    /// The job that has brought it along and waits for it; `None` for those of the list.
+    pub driver: Option<JobId>,
     /// Names of the groups that it takes one of each.
     pub groups: Vec<String>,
     /// Which rule set a key, where one did: `job.timeout` -> where.

@@ -82,6 +82,8 @@ pub enum Cause {
     ByHand,
     /// So many others had failed that the run was to end at once.
     MaxFail,
+    /// The command that had started it was over.
+    Abandoned,
     /// It showed no sign of life for its idle time-out.
     Idle,
     /// The time of the whole run was up.

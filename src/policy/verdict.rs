@@ -54,6 +54,8 @@ pub enum Ended {
     Evicted,
     /// Its user wanted just this one to be killed.
     ByHand,
+    /// The job that had brought it along was over.
+    Abandoned,
 }
 
 /// Judges an attempt. `exit` is `None` where its first process can't be killed.
@@ -69,7 +71,8 @@ pub fn judge(
         Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
         Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
         Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand) | None => {}
+        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand | Ended::Abandoned)
+        | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
     if ended == Some(Ended::Evicted) && exit != Some(Exit::Code(0)) {
@@ -79,6 +82,7 @@ pub fn judge(
         Some(Ended::Interrupted) => Cause::Interrupted,
         Some(Ended::MaxFail) => Cause::MaxFail,
         Some(Ended::ByHand) => Cause::ByHand,
+        Some(Ended::Abandoned) => Cause::Abandoned,
         _ => Cause::Own,
     };
     // After the above: a birth that we cut short fails, too.

@@ -116,6 +116,9 @@ impl<W: Write> GithubReporter<W> {
         if self.pass_through && self.failed.is_empty() {
             return Ok(());
         }
+        // A command may have brought some along.
+        let count = finished.passed + finished.failed + finished.not_run;
+        self.jobs = self.jobs.max(usize::try_from(count).unwrap_or(usize::MAX));
         let mut text = annotations("error", &self.failed);
         text += &annotations("warning", &self.flaky);
         self.sink.write_all(text.as_bytes())?;

@@ -132,6 +132,8 @@ struct Governor {
 #[derive(Serialize)]
 struct Attempt<'a> {
     job: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<&'a str>,
     attempt: u32,
     slot: u32,
     outcome: Outcome,
@@ -233,6 +235,7 @@ impl<W: Write> JsonReporter<W> {
         let shown = finished.failed || finished.retry_in.is_some();
         let line = Line::AttemptFinished(Box::new(Attempt {
             job: &finished.job,
+            driver: finished.driver.as_deref(),
             attempt: finished.attempt.id.number,
             slot: finished.attempt.slot,
             outcome: finished.outcome,

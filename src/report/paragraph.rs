@@ -246,6 +246,9 @@ impl Teller<'_> {
         let why = match self.attempt.cause {
             Cause::Interrupted => Some("interrupted: ended by {} when the run was asked to end."),
             Cause::ByHand => Some("killed by hand (sandtest top)."),
+            Cause::Abandoned => {
+                Some("abandoned: killed with {}, since the command that had started it was over.")
+            }
             Cause::MaxFail => {
                 Some("ended by {}, since others had failed and the run was to end (--max-fail).")
             }

@@ -13,7 +13,8 @@
 //!   ...
 //! ```
 //!
-//! The plan comes first: of a run that is killed, or ended early, each reader finds that tests are missing.
+//! The plan comes first: of a run that is killed, or ended early, each reader finds that tests are missing. Of one command that may
+//! bring tests along it comes last, and lacks if the run is killed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,6 +31,8 @@ use crate::model::{Cause, JobId, Verdict};
 pub struct TapReporter<W> {
     sink: W,
     number: u32,
+    /// Whether the plan comes last: who runs one command doesn't know how many tests that brings along.
+    plan_last: bool,
     /// Of jobs that are not done: what their failed tries came to.
     tries: BTreeMap<JobId, Vec<String>>,
 }
@@ -37,10 +40,14 @@ pub struct TapReporter<W> {
 impl<W: Write> TapReporter<W> {
     /// Writes to `sink`, unbuffered.
     pub fn new(sink: W) -> TapReporter<W> {
-        TapReporter { sink, number: 0, tries: BTreeMap::new() }
+        TapReporter { sink, number: 0, plan_last: false, tries: BTreeMap::new() }
     }
 
-    fn begin(&mut self, jobs: usize) -> io::Result<()> {
+    fn begin(&mut self, jobs: usize, plan_last: bool) -> io::Result<()> {
+        self.plan_last = plan_last;
+        if plan_last {
+            return self.sink.write_all(b"TAP version 13\n");
+        }
         let none = if jobs == 0 { " # SKIP there are no jobs to run" } else { "" };
         write!(self.sink, "TAP version 13\n1..{jobs}{none}\n")
     }
@@ -93,6 +100,9 @@ impl<W: Write> TapReporter<W> {
     }
 
     fn end(&mut self, finished: &RunFinished) -> io::Result<()> {
+        if self.plan_last {
+            writeln!(self.sink, "1..{}", u64::from(self.number) + finished.not_run)?;
+        }
         if finished.interrupted {
             return writeln!(self.sink, "Bail out! The run was interrupted");
         }
@@ -111,7 +121,7 @@ impl<W: Write> TapReporter<W> {
 impl<W: Write> Reporter for TapReporter<W> {
     fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
-            Event::RunStarted(started) => self.begin(started.jobs),
+            Event::RunStarted(started) => self.begin(started.jobs, started.pass_through),
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),
             Event::GivenUp { attempt, job } => self.given_up(attempt.job, job),
             Event::RunFinished(finished) => self.end(finished),

@@ -119,7 +119,10 @@ impl<W: Write> TerminalReporter<W> {
 
     fn attempt_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
         if self.pass_through {
-            return self.pass_through_finished(attempt, paragraph);
+            return match attempt.driver {
+                Some(_) => self.driven_finished(attempt, paragraph),
+                None => self.pass_through_finished(attempt, paragraph),
+            };
         }
         let failed = attempt.failed;
         let text = self.told(attempt, failed, paragraph);
@@ -206,6 +209,19 @@ impl<W: Write> TerminalReporter<W> {
             _ => return Ok(()),
         };
         let text = self.look.wrap(&format!("sandtest: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
+        self.sink.write_all(text.as_bytes())
+    }
+
+    /// One that the command brought along: only what the command can't have seen.
+    fn driven_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
+        // Of one that was not taken in its wrapper has spoken, if it lives.
+        let speaks_for_itself =
+            matches!(attempt.outcome, Outcome::Exited | Outcome::Signaled | Outcome::SpawnFailed)
+                && attempt.cause != Cause::ByHand
+                && !attempt.evidence.unkillable;
+        let Some(paragraph) = paragraph.filter(|_| !speaks_for_itself) else { return Ok(()) };
+        let name = self.look.cut(&attempt.job, 40);
+        let text = self.look.wrap(&format!("sandtest: {name}: {paragraph}"), 0) + &self.diagnosis(attempt, 2);
         self.sink.write_all(text.as_bytes())
     }
 
@@ -370,6 +386,7 @@ fn label(attempt: &AttemptFinished) -> String {
         (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
         (_, Some(Exit::Code(0))) => "PASS".into(),
         (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
+        (_, None) if attempt.verdict == Some(Verdict::Pass) => "UNSEEN".into(),
         (_, None) => "LOST".into(),
     }
 }

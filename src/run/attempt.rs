@@ -19,6 +19,7 @@ use super::clock::Clock;
 use super::live::{Live, LiveSet, Samples};
 use super::outlast::Outlast;
 use super::output::Output;
+use super::runner::listen::{Arrival, Connection};
 use super::settle::{self, Leftovers};
 use super::temporary::{Lent, Temporary};
 use super::{Plan, Streams, aftermath, program, wait};
@@ -38,6 +39,8 @@ use crate::policy::tuning::STUCK_SPAWN;
 /// What all attempts of a run share.
 pub(super) struct Shared {
     pub plan: Plan,
+    /// Those of the list, and those that were brought along since.
+    pub jobs: RefCell<Vec<Rc<Job>>>,
     pub clock: Clock,
     pub live: Rc<LiveSet>,
     pub spawner: Spawner,
@@ -66,6 +69,10 @@ pub(super) enum News {
     Aside(Box<Group>),
     /// All of it stands still, as it should.
     Frozen(AttemptId),
+    /// A process wants to be a job.
+    Arrived(Box<Arrival>),
+    /// It is gone before it was.
+    Left(Connection),
 }
 
 /// Everything known of an attempt that is over.
@@ -89,6 +96,33 @@ pub(super) struct Prepared {
     place: oneshot::Receiver<(Result<Group, KernelError>, Option<Lent>)>,
     /// Its standard streams, and our end of its output.
     streams: io::Result<(Option<Output>, [Stream; 3])>,
+}
+
+impl Prepared {
+    /// Its groups, once they are made; else why not.
+    pub(super) async fn place(self) -> Result<Group, String> {
+        match self.place.await {
+            Ok((made, _)) => made.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// How the first process of an attempt ended.
+pub(super) struct First {
+    /// By the run's clock, like its end.
+    pub began: Duration,
+    pub ended: Duration,
+    /// How long the clock had stood still when it began.
+    pub paused: Duration,
+    /// How long the governor held it.
+    pub held: Duration,
+    /// Whether it is still there, for all that is known.
+    pub lost: bool,
+    /// Whether we had killed it by then.
+    pub killed: bool,
+    /// Its end, and the processor time of its own where that is known.
+    pub end: Option<(Exit, Option<Duration>)>,
 }
 
 /// Runs one attempt to its end and tells the loop.
@@ -123,7 +157,8 @@ pub(super) async fn supervise(
     shared.live.begin(attempt.id, group.lifeline());
     shared.outlast.borrow_mut().begins(attempt.id);
     let session = shared.plan.streams != Streams::PassThrough;
-    let spawn = shared.spawn(&shared.job(attempt.id).settings, program, stdio, group, session);
+    let job = shared.job(attempt.id);
+    let spawn = shared.spawn(&job.settings, program, stdio, group, session);
     tokio::pin!(spawn);
     let (mut stillborn, mut helped) = (false, false);
     let answer = loop {
@@ -143,8 +178,8 @@ pub(super) async fn supervise(
     let (group, child) = match answer {
         Ok((group, Ok(child))) => (group, child),
         Ok((group, Err(failure))) => {
-            let command = &shared.job(attempt.id).command;
-            return shared.never_began(attempt, program::explain(command, failure), Some(group));
+            let error = program::explain(&shared.job(attempt.id).command, failure);
+            return shared.never_began(attempt, error, Some(group));
         }
         Err(_) => return shared.never_began(attempt, failed("the spawner has ended".into()), None),
     };
@@ -153,6 +188,7 @@ pub(super) async fn supervise(
         slot: attempt.slot,
         group: Arc::new(group),
         mark: Mark::of_slot(&shared.plan.id, attempt.slot),
+        adopted: false,
         reaped: Cell::new(false),
         killed: Notify::new(),
         felled: Cell::new(false),
@@ -169,7 +205,6 @@ pub(super) async fn supervise(
     let mut end = wait::first_process(&live, &child, output.as_mut()).await;
     let held = live.frozen.get().total(shared.clock.now());
     let ended = shared.clock.now();
-    let wall = (ended - began).saturating_sub(held);
     if let Ok(Some(_)) = end {
         // Before anything else is waited for: its number may be another's from now on.
         live.reaped.set(true);
@@ -186,41 +221,9 @@ pub(super) async fn supervise(
     }
     // Or is taken for lost by now.
     live.reaped.set(true);
-    if !settle::is_clean(&live) {
-        shared.exited(attempt.id);
-        left.add(shared.settle(&live, killed || left.count > 0).await);
-    }
-    // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
-    let output = output.map(|mut output| {
-        output.drain();
-        output.capture.borrow_mut().finish()
-    });
-
-    let (exit, cpu_time) = match end {
-        Ok(Some((exit, cpu_time))) => (Some(exit), Some(cpu_time)),
-        Ok(None) | Err(_) => (None, None),
-    };
-    let wanted = &shared.job(attempt.id).settings.limits;
-    let mut evidence = shared.evidence(&live, wanted, left, cpu_time);
-    // Where something still lives, nothing is over: its files are the sweeper's.
-    if evidence.unkillable {
-        shared.outlast.borrow_mut().forget(attempt.id);
-    } else {
-        let peak = evidence.memory_peak;
-        evidence.left = aftermath::find(&shared, attempt.id, &live, scratch, killed, peak).await;
-    }
-    if exit == Some(Exit::Signal(libc::SIGKILL)) && !killed {
-        evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);
-    }
-    shared.live.remove(attempt.id);
-    let limits = shared.limits_of(&live, wanted);
-    // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
-    let unkillable = evidence.unkillable;
-    let groups = Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
-    let end = End { id: attempt.id, exit, spawn_error: None, evidence };
-    let frozen = shared.clock.paused() - paused + held;
-    let ended = Ended { attempt, end, began, ended, wall, frozen, limits, output, groups };
-    let _ = shared.news.send(News::Ended(Box::new(ended)));
+    let end = end.ok().flatten().map(|(exit, cpu_time)| (exit, Some(cpu_time)));
+    let first = First { began, ended, paused, held, lost: end.is_none(), killed, end };
+    shared.conclude(attempt, live, (first, left), output, scratch).await;
 }
 
 impl Shared {
@@ -252,8 +255,13 @@ impl Shared {
         Ok((output, [Stream::Use(self.null.clone()), Stream::Use(write.clone()), Stream::Use(write)]))
     }
 
-    pub(super) fn job(&self, id: AttemptId) -> &Job {
-        &self.plan.jobs[id.job.0 as usize]
+    pub(super) fn job(&self, id: AttemptId) -> Rc<Job> {
+        self.jobs.borrow()[id.job.0 as usize].clone()
+    }
+
+    /// Adds one to the list.
+    pub(super) fn add(&self, job: Job) {
+        self.jobs.borrow_mut().push(Rc::new(job));
     }
 
     /// Its first process has ended, and its end is not told at once.
@@ -285,7 +293,54 @@ impl Shared {
         answered.await
     }
 
-    fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
+    /// The first process of an attempt is over: what is left of it is dealt with, its evidence read, and the loop told.
+    pub(super) async fn conclude(
+        &self,
+        attempt: Attempt,
+        live: Rc<Live>,
+        (first, mut left): (First, Leftovers),
+        output: Option<Output>,
+        scratch: Option<Lent>,
+    ) {
+        let First { began, ended, paused, held, killed, lost, end } = first;
+        if !settle::is_clean(&live) {
+            self.exited(attempt.id);
+            left.add(self.settle(&live, killed || left.count > 0).await);
+        }
+        // Whoever held the pipe is dead now, so what is in it is all there will be; no end of file is waited for.
+        let output = output.map(|mut output| {
+            output.drain();
+            output.capture.borrow_mut().finish()
+        });
+        let (exit, cpu_time) = (end.map(|(exit, _)| exit), end.and_then(|(_, cpu_time)| cpu_time));
+        let cpu_time = cpu_time.or_else(|| live.group.cpu_time().filter(|_| live.adopted));
+        let wanted = self.job(attempt.id).settings.limits;
+        let mut evidence = self.evidence(&live, &wanted, left, cpu_time);
+        evidence.unkillable |= live.adopted && lost;
+        // Where something still lives, nothing is over: its files are the sweeper's.
+        if evidence.unkillable {
+            self.outlast.borrow_mut().forget(attempt.id);
+        } else {
+            let peak = evidence.memory_peak;
+            evidence.left = aftermath::find(self, attempt.id, &live, scratch, killed, peak).await;
+        }
+        if exit == Some(Exit::Signal(libc::SIGKILL)) && !killed {
+            evidence.oomd_ooms = live.group.v2().and_then(cgroup::oomd_ooms);
+        }
+        self.live.remove(attempt.id);
+        let limits = self.limits_of(&live, &wanted);
+        // A clone outlives this only while somebody looks at the set; then the sweep at the end removes the groups.
+        let unkillable = evidence.unkillable;
+        let groups =
+            Rc::into_inner(live).and_then(|live| Arc::into_inner(live.group)).filter(|_| !unkillable);
+        let end = End { id: attempt.id, exit, spawn_error: None, evidence };
+        let frozen = self.clock.paused() - paused + held;
+        let wall = (ended - began).saturating_sub(held);
+        let ended = Ended { attempt, end, began, ended, wall, frozen, limits, output, groups };
+        let _ = self.news.send(News::Ended(Box::new(ended)));
+    }
+
+    pub(super) fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {
         self.outlast.borrow_mut().forget(attempt.id);
         let evidence = group.as_ref().map(Group::evidence).unwrap_or_default();
         let limits = group.as_ref().map(|group| *group.limits()).unwrap_or_default();

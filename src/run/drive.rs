@@ -22,6 +22,8 @@ use super::look::Eyes;
 use super::outlast::Outlast;
 use super::program::{self, Programs};
 use super::recording::Recorder;
+use super::runner::arrivals::Arrivals;
+use super::runner::{Runner, adopt, listen};
 use super::signals::{Asked, Signals};
 use super::{Plan, Streams, sample, served, specs};
 use crate::broker::client::Link;
@@ -80,7 +82,9 @@ pub fn execute(plan: Plan, mut report: impl FnMut(&Event)) -> Result<Summary, Ke
 
 pub(super) struct Drive {
     pub(super) shared: Rc<Shared>,
-    scheduler: Scheduler,
+    pub(super) scheduler: Scheduler,
+    /// Where the command may bring jobs along.
+    pub(super) arrivals: Option<Arrivals>,
     /// Where one decides for this run and others.
     pub(super) broker: Option<Link>,
     signals: Signals,
@@ -131,8 +135,12 @@ impl Drive {
         let served = plan.served.take();
         let broker =
             served.map(|broker| Link::over(broker.greeted, broker.jobs)).transpose().map_err(failed)?;
+        let arrivals = plan.runner.take().map(|Runner { listener, settle }| {
+            listen::listen(listener, sender.clone()).map(|()| Arrivals::new(settle, &plan.jobs))
+        });
         Ok(Drive {
             broker,
+            arrivals: arrivals.transpose().map_err(failed)?,
             recorder: recording.map(|file| Recorder::begin(file, settings.clone(), &jobs, names())),
             scheduler: Scheduler::new(settings, jobs),
             signals: Signals::install(foreground).map_err(failed)?,
@@ -159,6 +167,7 @@ impl Drive {
                 foreground,
                 outlast: RefCell::new(Outlast::start()),
                 news: sender,
+                jobs: RefCell::new(plan.jobs.iter().cloned().map(Rc::new).collect()),
                 plan,
             }),
         })
@@ -179,7 +188,8 @@ impl Drive {
             broker: self.broker.as_ref().map(served::place),
         }));
         if sample::is_needed(&plan.isolation) {
-            let limits = plan.jobs.iter().map(|job| job.settings.limits).collect();
+            let shared = self.shared.clone();
+            let limits = move |id| shared.job(id).settings.limits;
             tokio::task::spawn_local(sample::watch(self.shared.live.clone(), limits));
         }
         if let Some(inherited) = &self.inherited {
@@ -266,6 +276,18 @@ impl Drive {
                         return Input::Diagnosed(id);
                     }
                     News::Aside(groups) => self.keeper.remove(*groups),
+                    News::Arrived(arrival) => {
+                        if let Some(id) = self.meet(*arrival) {
+                            return Input::Add(Box::new(self.spec(id)));
+                        }
+                    }
+                    News::Left(connection) => {
+                        let left = self.arrivals.as_mut().and_then(|arrivals| arrivals.leave(connection));
+                        if let Some(job) = left {
+                            self.prepared.remove(&AttemptId { job, number: 1 });
+                            return Input::Gone(job);
+                        }
+                    }
                     News::Frozen(id) => self.broker.iter_mut().for_each(|link| link.frozen(id)),
                 },
                 seen = of_fifos(&mut self.fifos) => return Input::Tokens(seen),
@@ -369,7 +391,9 @@ impl Drive {
                     if let Some(ended) = self.ended.take() {
                         let finished = self.finished_attempt(*ended, judgement, next);
                         report(&Event::AttemptFinished(Box::new(finished.clone())));
-                        self.last = Some(finished);
+                        if finished.driver.is_none() {
+                            self.last = Some(finished);
+                        }
                     }
                 }
                 Effect::Finish => self.finished = true,
@@ -379,7 +403,7 @@ impl Drive {
 
     /// Begins to find out why an attempt hangs.
     fn inquire(&mut self, id: AttemptId, live: &Live) {
-        let job = &self.shared.plan.jobs[id.job.0 as usize];
+        let job = self.shared.job(id);
         let command = job.settings.on_timeout.as_ref().zip(live.environment.clone());
         let command = command.map(|(settings, environment)| {
             let pid = live.pid.to_string();
@@ -417,19 +441,23 @@ impl Drive {
     }
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
-        let job = &self.shared.plan.jobs[attempt.id.job.0 as usize];
+        let job = self.shared.job(attempt.id);
+        if let Some(arrival) = self.arrivals.as_mut().and_then(|arrivals| arrivals.take(attempt.id.job)) {
+            let environment = self.environment(&job, attempt, groups);
+            let prepared = self.take_prepared(attempt.id);
+            let shared = self.shared.clone();
+            tokio::task::spawn_local(adopt::supervise(shared, attempt, arrival, environment, prepared));
+            return;
+        }
         let nest = self.broker.as_ref().map(|link| served::nest(link, attempt.id.job));
-        let mut program = self.programs.program(job, attempt, groups, nest.as_ref());
+        let mut program = self.programs.program(&job, attempt, groups, nest.as_ref());
         if let (Some((fifos, flags)), Ok(program)) = (&mut self.fifos, &mut program) {
             // Without one it builds as one that has no place but its own.
             let places = self.shared.plan.tokens.map_or(1, |tokens| tokens.saturating_add(1));
             let path = fifos.open(attempt.id).ok();
             program::set_makeflags(program, &flags.with(path.as_deref().map(|path| (path, places))));
         }
-        let prepared = self
-            .prepared
-            .remove(&attempt.id)
-            .unwrap_or_else(|| self.shared.prepare(&self.keeper, attempt.id));
+        let prepared = self.take_prepared(attempt.id);
         let mut supervised = Box::pin(supervise(self.shared.clone(), attempt, program, prepared));
         // Begun here, so that with its groups at hand it is on its way before the report of the last one is
         // written. The task polls it again, with a waker of its own.
@@ -439,9 +467,14 @@ impl Drive {
         }
     }
 
+    fn take_prepared(&mut self, id: AttemptId) -> Prepared {
+        self.prepared.remove(&id).unwrap_or_else(|| self.shared.prepare(&self.keeper, id))
+    }
+
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {
         let id = ended.attempt.id;
-        if self.shared.foreground {
+        let job = self.shared.job(id);
+        if self.shared.foreground && job.driver.is_none() {
             // Lent to the next one anew: between two tries Ctrl-C is for us.
             terminal::give(io::stdin().as_fd(), None);
         }
@@ -449,7 +482,7 @@ impl Drive {
             fifos.close(id);
         }
         let plan = &self.shared.plan;
-        let settings = &plan.jobs[id.job.0 as usize].settings;
+        let settings = &job.settings;
         let diagnosis = self.inquests.conclude(id).map(Box::new);
         let failures = self.failures.entry(id.job).or_default();
         let tries = Tries { this: *failures + 1, most: settings.retry.count.saturating_add(1) };
@@ -475,7 +508,8 @@ impl Drive {
             diagnosis_file: diagnosis.as_ref().map(|_| plan.diagnoses.join(format!("{id}.diagnosis.txt"))),
             diagnosis,
             attempt: ended.attempt,
-            job: self.name(ended.attempt.id.job),
+            job: job.name.clone(),
+            driver: job.driver.map(|driver| self.name(driver)),
             outcome: judgement.outcome,
             cause: judgement.cause,
             verdict,
@@ -490,7 +524,7 @@ impl Drive {
             frozen: ended.frozen,
             evidence: ended.end.evidence,
             limits: ended.limits,
-            origins: plan.jobs[id.job.0 as usize].origins.clone(),
+            origins: job.origins.clone(),
             timeout,
             idle_timeout,
             output: ended.output,
@@ -505,7 +539,7 @@ impl Drive {
     }
 
     fn name(&self, job: JobId) -> String {
-        self.shared.plan.jobs[job.0 as usize].name.clone()
+        self.shared.jobs.borrow()[job.0 as usize].name.clone()
     }
 
     /// Ctrl-Z: everything stands still until `fg`.

@@ -32,6 +32,8 @@ pub struct Live {
     pub group: Arc<Group>,
     /// What its processes carry in their environment.
     pub mark: Mark,
+    /// Whether it was a process before it was a job: no child of ours, and in a process group with others.
+    pub adopted: bool,
     /// Whether the first process is reaped, so that `pid` may be another's by now.
     pub reaped: Cell<bool>,
     /// Told when all of it is killed: from then on its end is waited for with little patience.
@@ -190,24 +192,30 @@ impl Live {
     pub fn signal(&self, signal: i32) {
         let Ok(signal) = Signal::try_from(signal) else { return };
         self.asked_to_end.set(self.asked_to_end.get() || signal == Signal::SIGTERM);
+        if self.adopted {
+            self.signal_members(signal, |_| true);
+            return;
+        }
         // The group's number stays ours until its leader is reaped.
         if !self.reaped.get() {
             let group = Pid::from_raw(self.pid.cast_signed());
             let _ = killpg(group, signal);
             if !matches!(signal, Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGCONT) {
                 let _ = killpg(group, Signal::SIGCONT);
-                self.signal_those_outside(signal, group);
+                // What has left it, as a daemon has, may want to clean up, too.
+                let outside =
+                    |pid: &u32| getpgid(Some(Pid::from_raw(pid.cast_signed()))).is_ok_and(|of| of != group);
+                self.signal_members(signal, outside);
             }
         }
     }
 
-    /// Sends `signal` to what is in its cgroup and has left its process group: a daemon, too, may want to clean up.
-    fn signal_those_outside(&self, signal: Signal, group: Pid) {
+    /// Sends `signal` to those in its cgroup that are meant.
+    fn signal_members(&self, signal: Signal, is_meant: impl Fn(&u32) -> bool) {
         let Some(dir) = self.group.v2() else { return };
-        let outside = |pid: &u32| getpgid(Some(Pid::from_raw(pid.cast_signed()))).is_ok_and(|of| of != group);
         let handles: Vec<(u32, OwnedFd)> = cgroup::pids(dir)
             .into_iter()
-            .filter(outside)
+            .filter(is_meant)
             .filter_map(|pid| Some((pid, pidfd::open(pid)?)))
             .collect();
         // Held by now, a number is nobody else's; and if it is still in the cgroup, it is the job's.

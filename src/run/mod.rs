@@ -7,6 +7,7 @@
 //! - [`attempt`]: one attempt from its groups to its evidence
 //! - [`wait`]: for its first process, and for what may go on after it
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
+//! - [`runner`]: jobs that the command brings along
 //! - [`served`]: the broker that decides for this run and others
 //! - [`inquest`]: what one whose time is up was doing
 //! - [`settle`]: after the first process has ended: what is left is named, killed and waited for
@@ -39,6 +40,7 @@ pub mod plan;
 pub mod program;
 pub mod record;
 pub mod recording;
+pub mod runner;
 pub mod sample;
 pub mod served;
 pub mod settle;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::jobserver::Jobserver;
 use super::look::Outlook;
+use super::runner::Runner;
 use super::temporary::Temporary;
 use crate::broker::client::{Greeted, JobWords};
 use crate::kernel::ground::Ground;
@@ -49,6 +50,8 @@ pub struct Plan {
     pub streams: Streams,
     /// Where jobs have temporary directories of their own; `None` where they have the one that we were given.
     pub temporary: Option<Arc<Temporary>>,
+    /// What takes in jobs that the command brings along; `None` for none. The loop takes it.
+    pub runner: Option<Runner>,
     /// The guardian: a child of ours that is no job's.
     pub guardian: u32,
 }

@@ -137,6 +137,11 @@ impl Record {
         self.folder.join("jobserver")
     }
 
+    /// Where the command's tests ask for jobs of their own.
+    pub fn runner_folder(&self) -> PathBuf {
+        self.folder.join("runner")
+    }
+
     /// Where long output goes.
     pub fn output_folder(&self) -> PathBuf {
         self.folder.join("output")

@@ -151,7 +151,8 @@ pub fn replay(
     }
     let head: Head = serde_json::from_str(&head).map_err(|error| ReplayError::NoRecord(error.to_string()))?;
     check_head(&head).map_err(ReplayError::NoRecord)?;
-    let jobs = head.jobs.len();
+    let mut jobs = head.jobs.len();
+    let groups = head.settings.groups.len();
     let mut scheduler = Scheduler::new(head.settings, head.jobs);
     let (mut steps, mut last) = (0, Duration::ZERO);
     while let Some(text) = line(source)? {
@@ -163,6 +164,10 @@ pub fn replay(
         let step: Step<Input, Vec<Effect>> =
             serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         check_step(&step.input, step.now, last, jobs).map_err(malformed)?;
+        if let Input::Add(job) = &step.input {
+            check_job(job, groups).map_err(malformed)?;
+            jobs += 1;
+        }
         let effects = scheduler.step(step.now, step.input);
         if effects != step.effects {
             let shown = |effects: &[Effect]| serde_json::to_string(effects).unwrap_or_default();
@@ -191,12 +196,8 @@ fn line(source: &mut impl BufRead) -> Result<Option<String>, ReplayError> {
 
 /// What no run can have would not come to a decision but to an end.
 fn check_head(head: &Head) -> Result<(), String> {
-    let of_jobs = head.jobs.iter().flat_map(|job| {
-        let retry = [job.retry.delay, job.retry.max_delay, job.on_timeout, job.grace];
-        [job.timeout, job.slow_after, job.idle_timeout].into_iter().flatten().chain(retry)
-    });
-    let of_run = head.settings.run_timeout.into_iter().chain([head.settings.settle_timeout]);
-    if of_jobs.chain(of_run).any(|time| time > LONGEST) {
+    let mut of_run = head.settings.run_timeout.into_iter().chain([head.settings.settle_timeout]);
+    if of_run.any(|time| time > LONGEST) {
         return Err("a time of more than ten years".into());
     }
     if head.names.len() != head.jobs.len() {
@@ -209,8 +210,16 @@ fn check_head(head: &Head) -> Result<(), String> {
     if groups.len() > MOST || groups.iter().any(|count| *count as usize > MOST) {
         return Err("more places in groups than any run has".into());
     }
-    let is_ours = |group: &u32| (*group as usize) < groups.len();
-    if !head.jobs.iter().all(|job| job.groups.iter().all(is_ours)) {
+    head.jobs.iter().try_for_each(|job| check_job(job, groups.len()))
+}
+
+fn check_job(job: &JobSpec, groups: usize) -> Result<(), String> {
+    let retry = [job.retry.delay, job.retry.max_delay, job.on_timeout, job.grace];
+    let times = [job.timeout, job.slow_after, job.idle_timeout].into_iter().flatten().chain(retry);
+    if times.into_iter().any(|time| time > LONGEST) {
+        return Err("a time of more than ten years".into());
+    }
+    if !job.groups.iter().all(|group| (*group as usize) < groups) {
         return Err("a job is in a group that there is not".into());
     }
     Ok(())

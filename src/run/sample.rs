@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::live::LiveSet;
 use crate::kernel::tree;
-use crate::model::{Enforcement, Isolation, LimitName, Limits};
+use crate::model::{AttemptId, Enforcement, Isolation, LimitName, Limits};
 use crate::policy::{sampling, tuning};
 
 /// Whether anything has to be measured.
@@ -12,8 +12,8 @@ pub fn is_needed(isolation: &Isolation) -> bool {
     LimitName::ALL.iter().any(|name| isolation.of(*name) == Enforcement::Sampled)
 }
 
-/// Measures all attempts again and again, for as long as it is polled. `limits` are those of each job.
-pub async fn watch(live: Rc<LiveSet>, limits: Vec<Limits>) {
+/// Measures all attempts again and again, for as long as it is polled. `limits` are those of one.
+pub async fn watch(live: Rc<LiveSet>, limits: impl Fn(AttemptId) -> Limits) {
     loop {
         let known = live.known();
         if !live.is_starting() {
@@ -25,7 +25,7 @@ pub async fn watch(live: Rc<LiveSet>, limits: Vec<Limits>) {
             if attempt.reaped.get() {
                 continue;
             }
-            let limits = &limits[id.job.0 as usize];
+            let limits = &limits(id);
             let (memory, tasks) = attempt.measure(&orphans);
             let mut samples = attempt.samples.borrow_mut();
             samples.memory = Some(memory);

@@ -30,6 +30,12 @@ pub fn jobs(plan: &Plan) -> Vec<JobSpec> {
     plan.jobs.iter().map(|job| of_job(job, &numbers)).collect()
 }
 
+/// Of one that was brought along.
+pub fn of(plan: &Plan, job: &Job) -> JobSpec {
+    let numbers: BTreeMap<&str, u32> = plan.profile.groups.keys().map(String::as_str).zip(0..).collect();
+    of_job(job, &numbers)
+}
+
 fn of_job(job: &Job, groups: &BTreeMap<&str, u32>) -> JobSpec {
     let settings = &job.settings;
     JobSpec {
@@ -41,6 +47,7 @@ fn of_job(job: &Job, groups: &BTreeMap<&str, u32>) -> JobSpec {
         retry: settings.retry,
         flaky_result: settings.flaky_result,
         leak: settings.leak,
+        driver: job.driver,
         weight: job.weight,
         groups: job.groups.iter().filter_map(|name| groups.get(name.as_str()).copied()).collect(),
         facts: JobFacts {

@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use super::live::Live;
 use super::output::Output;
 use super::settle;
+use crate::kernel::peer::Peer;
 use crate::kernel::spawn::Child;
 use crate::kernel::{KernelError, pidfd, readiness};
 use crate::model::{Exit, LimitName};
@@ -35,6 +36,24 @@ pub(super) async fn first_process(
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
             () = read(&mut output) => {}
+        }
+    }
+}
+
+/// Waits for one that is no child of ours, heeding OOM notices meanwhile. `None`: nobody tells us how it ended.
+pub(super) async fn another(live: &Rc<Live>, peer: &Peer) -> Result<Option<Exit>, KernelError> {
+    let lost = |source| KernelError::Call { what: "wait for a test", source };
+    let ended = readiness::watch(peer.pidfd.as_fd(), Interest::READABLE).map_err(lost)?;
+    let (oom, given_up) = (heed_oom(live), give_up(live));
+    tokio::pin!(oom, given_up);
+    loop {
+        tokio::select! {
+            ready = ended.readable() => {
+                drop(ready.map_err(lost)?);
+                return Ok(pidfd::end_of_another(&peer.pidfd, peer.pid, peer.starttime));
+            }
+            () = &mut oom => {}
+            () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
         }
     }
 }

@@ -4,7 +4,11 @@
 //! - [`shards`]: one command, cut in parts
 //! - [`names`]: what jobs are called
 //! - [`kin`]: which of them are likely to be alike
+//! - [`drivers`]: what makes other drivers of tests start them through our wrapper
+//! - [`cargo_config`]: runners that cargo is told of
 
+pub mod cargo_config;
+pub mod drivers;
 pub mod kin;
 pub mod list;
 pub mod names;

@@ -72,6 +72,11 @@ impl Link {
         Ok(Link { socket, scope, hello, jobs, state: State::Up(Line::over(greeted)?) })
     }
 
+    /// What is to be said of one job more.
+    pub fn add(&mut self, job: JobWords) {
+        self.jobs.push(job);
+    }
+
     /// Where the broker is.
     pub fn socket(&self) -> &Path {
         &self.socket

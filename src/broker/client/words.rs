@@ -138,6 +138,7 @@ fn job(request: Request, jobs: &[JobWords]) -> Job {
         weight: request.weight,
         groups: request.groups,
         token: request.token,
+        driver: request.driver,
         // What is no job of the list has said itself what it is.
         name: words.map_or(request.about.name, |words| shown(&words.name)),
         limit: words.and_then(|words| words.limit),
@@ -178,6 +179,7 @@ mod tests {
             weight: 2,
             groups: vec![1],
             token: false,
+            driver: None,
             about: About::default(),
         };
         Ran { request, worked: Duration::from_millis(1500), frozen: job == 0 }

@@ -152,6 +152,7 @@ impl Job {
             weight: self.weight.max(1),
             groups: self.groups.clone(),
             token: self.token,
+            driver: self.driver,
             about: About { name: shown(&self.name), limit: self.limit },
         }
     }

@@ -171,6 +171,9 @@ pub struct Job {
     /// Whether it is a token of make's jobserver: a place for a process of a job that runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub token: bool,
+    /// A job of the run that has a permit and waits for this one: of these, one at a time has a permit at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<JobId>,
     /// Its name, for people.
     #[serde(default)]
     pub name: String,

@@ -44,6 +44,8 @@ pub(super) struct Client {
     pub load: u32,
     /// How much of it are tokens.
     pub tokens: u32,
+    /// Whether a job of it ever waited for another one.
+    pub drives: bool,
     /// What of both its user is charged with.
     pub counted: (f64, u32),
     /// Its first request that the law refused, and since when.
@@ -85,6 +87,8 @@ pub(super) struct Known {
     pub rides: JobState,
     /// See [`Request::token`].
     pub token: bool,
+    /// See [`Request::driver`].
+    pub driver: Option<JobId>,
     pub about: About,
 }
 
@@ -144,6 +148,7 @@ impl Client {
             memory: 0.0,
             load: 0,
             tokens: 0,
+            drives: false,
             counted: (0.0, 0),
             refused: None,
             why: None,
@@ -269,6 +274,20 @@ impl Client {
         self.running().find(|(_, known)| known.phase == Phase::Riding && !known.token)
     }
 
+    /// The first request that a job of this client waits for, of which none other runs: if that had to wait, the job would
+    /// wait for it, and keep its own.
+    pub fn waited_for(&self) -> Option<AttemptId> {
+        let driver = |job: &JobId| self.jobs.get(job).and_then(|known| known.driver);
+        let is_free = |request: &&InLine| {
+            driver(&request.id().job).is_some_and(|wanted| {
+                self.running.contains_key(&wanted)
+                    && !self.running.keys().any(|job| driver(job) == Some(wanted))
+                    && self.lack(request).is_none()
+            })
+        };
+        if self.drives { self.queue.iter().find(is_free).map(InLine::id) } else { None }
+    }
+
     /// One that rides does this now.
     pub fn ride(&mut self, id: AttemptId, does: JobState) {
         let known = self.jobs.get_mut(&id.job).filter(|known| known.attempt == id.number);
@@ -383,6 +402,7 @@ impl Known {
             waited: Duration::ZERO,
             rides: JobState::Starting,
             token: request.token,
+            driver: request.driver,
             about: request.about.clone(),
         }
     }

@@ -134,6 +134,10 @@ impl Broker {
             weight: request.weight.max(1),
         };
         let number = self.governor.add(&facts);
+        of.drives |= request.driver.is_some();
+        if let Some(driver) = request.driver.and_then(|driver| of.jobs.get(&driver)) {
+            self.governor.drives(driver.number);
+        }
         let at = number.0 as usize;
         self.owners.resize(self.owners.len().max(at + 1), None);
         self.owners[at] = Some((client, request.id.job));

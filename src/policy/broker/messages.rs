@@ -115,6 +115,9 @@ pub struct Request {
     /// Whether it is a token of make's jobserver: a place for a process of a job that runs, which has its memory there.
     #[serde(default)]
     pub token: bool,
+    /// A job of the same client that runs, and waits for this one: of these, one at a time starts at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<JobId>,
     /// For people. Nothing is decided by it.
     #[serde(default)]
     pub about: About,

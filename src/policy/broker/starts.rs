@@ -61,6 +61,7 @@ enum Came {
 impl Broker {
     pub(super) fn start(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.ride(now, effects);
+        self.serve_drivers(now, effects);
         self.note_who_waits();
         let mut line: Vec<Turn> =
             self.clients.iter().filter(|(_, of)| of.is_served() && of.places() > 0).map(turn).collect();
@@ -191,6 +192,19 @@ impl Broker {
             let may = of.queue.iter().find(|request| !request.token && of.lack(request).is_none());
             let Some(id) = may.map(InLine::id) else { continue };
             self.launch(now, client, id.job, true);
+            effects.push(Effect::Grant(client, id));
+        }
+    }
+
+    /// One job at a time that another job of its client waits for starts at once, whatever the law says: that one does
+    /// nothing meanwhile.
+    fn serve_drivers(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let waited = |(client, of): (&ClientId, &Client)| {
+            of.is_served().then(|| of.waited_for()).flatten().map(|id| (*client, id))
+        };
+        let wanted: Vec<(ClientId, AttemptId)> = self.clients.iter().filter_map(waited).collect();
+        for (client, id) in wanted {
+            self.launch(now, client, id.job, false);
             effects.push(Effect::Grant(client, id));
         }
     }

@@ -1,5 +1,6 @@
 //! What the broker promises.
 
+mod drivers;
 mod eyes;
 mod load;
 mod lone;

@@ -34,7 +34,8 @@ impl Governor {
                 self.standing.decide(Action::Freeze, Some(id), Signal::Memory, room, need + growth);
             } else {
                 need += growth;
-                someone_active = true;
+                // Who waits for others gets nowhere while they stand still.
+                someone_active |= !job.drives;
             }
         }
         need
@@ -48,7 +49,7 @@ impl Governor {
         let room = self.room.before_freezing() - self.room.guard();
         let coming = self.coming();
         let mut remaining: f64 = self.running().filter(|job| job.is_active()).map(Job::remaining).sum();
-        let mut someone_active = self.running().any(|job| job.is_active());
+        let mut someone_active = self.running().any(|job| job.is_active() && !job.drives);
         for rank in 0..self.running.len() {
             let at = self.running[rank];
             let job = &self.jobs[at];
@@ -58,9 +59,9 @@ impl Governor {
             let fits = long_enough && remaining + more <= room && need < room;
             let must = !someone_active && (rank == 0 || coming == 0.0);
             if fits || must {
+                someone_active |= !job.drives;
                 self.jobs[at].thaw(now);
                 remaining += more;
-                someone_active = true;
                 acts.push(Act::Thaw(id));
                 self.standing.decide(Action::Thaw, Some(id), Signal::Memory, room, remaining);
             }

@@ -49,10 +49,12 @@ impl Governor {
     }
 
     /// All that may be evicted: neither the most senior, nor what must not be run twice. One that is pinned comes to no
-    /// end by being the most senior.
+    /// end by being the most senior, nor does one that waits for others; and with that one they would go.
     fn victims(&self) -> impl Iterator<Item = usize> + '_ {
-        let may = |job: &Job| job.restartable && job.born && !job.stopping && job.phase != Phase::Dying;
-        let spared = self.running.iter().copied().find(|at| !self.jobs[*at].pinned);
+        let may = |job: &Job| {
+            job.restartable && !job.drives && job.born && !job.stopping && job.phase != Phase::Dying
+        };
+        let spared = self.running.iter().copied().find(|at| !self.jobs[*at].pinned && !self.jobs[*at].drives);
         self.running.iter().copied().filter(move |at| Some(*at) != spared && may(&self.jobs[*at]))
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Job {
     /// Bytes that it was said to need.
     pub declared: Option<f64>,
     pub restartable: bool,
+    /// Whether it waits for others that run.
+    pub drives: bool,
     /// Rank of its first start, kept over evictions; `None` before.
     pub seniority: Option<u32>,
     /// The largest size at which it was evicted.
@@ -91,6 +93,7 @@ impl Job {
             weight: facts.weight,
             declared: facts.memory.map(|bytes| bytes.0 as f64),
             restartable: facts.restartable,
+            drives: false,
             seniority: None,
             floor: 0.0,
             evicted: 0,

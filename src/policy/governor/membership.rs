@@ -57,6 +57,13 @@ impl Governor {
         self.room.left()
     }
 
+    /// This job waits for others from now on.
+    pub fn drives(&mut self, job: JobId) {
+        if let Some(known) = self.jobs.get_mut(job.0 as usize) {
+            known.drives = true;
+        }
+    }
+
     /// What all that run are expected to come to together. Bets are in it as they are expected, not as they were
     /// let in, so it may be more than the budget for a moment.
     pub fn reserved(&self) -> Bytes {

@@ -33,6 +33,10 @@ impl Scheduler {
             self.tell(Said::Limits(parallel, groups));
         }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        let unseen = self.is_unseen(end, &judgement);
+        if unseen {
+            judgement.outcome = Outcome::Exited;
+        }
         let mut hopeless = false;
         if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
             // Nobody else was in its way: it needs more than there is.
@@ -64,7 +68,8 @@ impl Scheduler {
         let outcome = Some(judgement.outcome);
         self.tell(Said::Ended { id, ending, again, outcome, verdict, setup });
         self.count(now, running.waiting, &judgement, next);
-        match self.settings.max_fail.reached(self.tally.failed) {
+        self.abandon(id.job, effects);
+        match self.settings.max_fail.reached(self.failures) {
             // Only once: what is ended by it fails, too.
             Some(InFlight::Immediate) if self.closed.is_none() => {
                 self.close(Cause::MaxFail);
@@ -81,7 +86,8 @@ impl Scheduler {
         // The governor makes room in the end: alone, nobody evicts it. Without one, patience is all there is.
         let most = if self.permits.is_some() { u32::MAX } else { MAX_EVICTIONS };
         let spec = &self.jobs[end.id.job.0 as usize];
-        let passed = judgement.outcome == Outcome::Exited && end.exit == Some(Exit::Code(0));
+        let passed = judgement.outcome == Outcome::Exited
+            && (end.exit == Some(Exit::Code(0)) || self.is_unseen(end, judgement));
         let leaked = passed && spec.leak == LeakPolicy::Fail && end.evidence.left_something();
         let restartable = spec.facts.restartable;
         match judgement.outcome {
@@ -90,6 +96,8 @@ impl Scheduler {
                 _ => Next::Done(Verdict::Flaky),
             },
             Outcome::Evicted if !restartable => Next::Done(Verdict::Infra),
+            // Its driver goes on without us.
+            Outcome::SpawnFailed if spec.driver.is_some() => Next::Done(Verdict::Infra),
             Outcome::Evicted if judgement.cause == Cause::Outside => match waiting.from_outside {
                 MAX_FROM_OUTSIDE.. => Next::Done(Verdict::Infra),
                 _ => Next::Again,
@@ -137,6 +145,7 @@ impl Scheduler {
             self.tally.passed += 1;
         } else {
             self.tally.failed += 1;
+            self.failures += u64::from(self.jobs[ended.id.job.0 as usize].driver.is_none());
         }
     }
 
@@ -146,6 +155,7 @@ impl Scheduler {
             self.queue.iter().filter(|waiting| waiting.failures > 0).map(|waiting| waiting.id).collect();
         self.queue.retain(|waiting| waiting.failures == 0);
         self.tally.failed += failed.len() as u64;
+        self.failures += failed.len() as u64;
         effects
             .extend(failed.into_iter().map(|id| Effect::GivenUp(AttemptId { number: id.number - 1, ..id })));
     }

@@ -10,7 +10,7 @@ use crate::model::event::SpawnError;
 use crate::model::governor::Decision;
 use crate::model::reading::Reading;
 use crate::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
-use crate::model::{Attempt, AttemptId, Bytes, Evidence, Exit, MaxFail, Verdict};
+use crate::model::{Attempt, AttemptId, Bytes, Evidence, Exit, JobId, MaxFail, Verdict};
 use crate::policy::broker::Share;
 use crate::policy::governor::{self, JobFacts};
 use crate::policy::verdict::Judgement;
@@ -86,6 +86,9 @@ pub struct JobSpec {
     pub groups: Vec<u32>,
     /// For the governor.
     pub facts: JobFacts,
+    /// The job of the run that brought it along and waits for it; `None` for those of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<JobId>,
 }
 
 impl JobSpec {
@@ -103,6 +106,7 @@ impl JobSpec {
             weight: 1,
             groups: Vec::new(),
             facts,
+            driver: None,
         }
     }
 }
@@ -113,6 +117,10 @@ impl JobSpec {
 pub enum Input {
     /// The run may begin.
     Begin,
+    /// A job that runs brings one along: it has the next number.
+    Add(Box<JobSpec>),
+    /// A job that was brought along and waits wants nothing any more: its process has gone.
+    Gone(JobId),
     /// An attempt's process has exec'd; its time runs anew from now.
     Started(AttemptId),
     /// Its first process has ended by itself, and what it left takes a moment: its time does not run any more.

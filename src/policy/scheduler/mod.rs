@@ -18,6 +18,7 @@
 //! - [`claims`]: slots, weights and groups
 //! - [`retry`]: whether a failure is tried again, and when
 //! - [`tokens`]: places for processes more in the jobs that run, as make's jobserver gives them
+//! - [`driven`]: jobs that a job of the run brings along in mid-run
 //! - [`permits`], [`orders`]: who is asked which of the waiting start, and what is done about what it says
 //!
 //! With a governor, which of the waiting start, and what is frozen or evicted, is its say: it is asked through a broker
@@ -26,6 +27,7 @@
 
 mod attempt;
 mod claims;
+mod driven;
 mod ends;
 mod messages;
 mod orders;
@@ -76,6 +78,12 @@ pub struct Scheduler {
     interrupted: bool,
     finished: bool,
     tally: Tally,
+    /// Jobs of the list that did not pass: those that were brought along are their driver's affair.
+    failures: u64,
+    /// Whether a job has brought others along.
+    drives: bool,
+    /// So much weight may run, as somebody else says.
+    allowed: Option<u32>,
     /// Jobs that have started at least once.
     first_starts: u32,
     /// When the last step was, or the one is that is being taken.
@@ -97,13 +105,16 @@ impl Scheduler {
             running: Vec::new(),
             prepared: BTreeSet::new(),
             claims,
-            tokens: settings.tokens.map(|most| Tokens::new(jobs.len(), most)),
+            tokens: settings.tokens.map(Tokens::new),
             asked: false,
             run_clock: RunClock::of(settings.run_timeout),
             closed: None,
             interrupted: false,
             finished: false,
             tally: Tally::default(),
+            failures: 0,
+            drives: false,
+            allowed: None,
             first_starts: 0,
             stepped: Duration::ZERO,
             settings,
@@ -157,7 +168,9 @@ impl Scheduler {
             }
             would_use = would_use.saturating_add(self.jobs[waiting.id.job.0 as usize].weight.max(1));
         }
-        (uses, would_use.min(most))
+        // One that was brought along rides in the place of its driver.
+        let rides = u32::from(self.drives && uses > 1);
+        (uses - rides, would_use.min(most) - rides)
     }
 
     /// What the governor came to.
@@ -182,6 +195,8 @@ impl Scheduler {
         self.forgive_a_gap(now);
         match input {
             Input::Begin | Input::Tick => {}
+            Input::Add(spec) => self.add(*spec),
+            Input::Gone(job) => self.forget(job),
             Input::Started(id) => self.started(now, id, &mut effects),
             Input::Exited(id) => self.exited(now, id, &mut effects),
             Input::Ended(end) => judged = self.ended(now, &end, &mut effects),
@@ -221,7 +236,8 @@ impl Scheduler {
 
     /// So much weight may run from now on; `None` for as much as ever.
     fn allow(&mut self, most: Option<u32>) {
-        self.claims.allow(most);
+        self.allowed = most;
+        self.claims.allow(most.map(|most| most.saturating_add(u32::from(self.drives))));
         let (parallel, groups) = self.claims.limits();
         self.tell(Said::Limits(parallel, groups));
     }

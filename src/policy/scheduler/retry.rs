@@ -47,7 +47,9 @@ pub(super) fn may_differ(on: RetryOn, judgement: &Judgement, leaked: bool) -> bo
         return on.leak;
     }
     match (judgement.outcome, &judgement.cause) {
-        (_, Cause::Interrupted | Cause::ByHand | Cause::MaxFail | Cause::RunTimeout) => false,
+        (_, Cause::Interrupted | Cause::ByHand | Cause::MaxFail | Cause::RunTimeout | Cause::Abandoned) => {
+            false
+        }
         (Outcome::Exited | Outcome::Pids, _) => on.fail,
         (Outcome::Signaled, _) => on.signal,
         (Outcome::Oom, _) => on.oom,

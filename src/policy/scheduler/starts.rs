@@ -166,6 +166,7 @@ impl JobSpec {
             groups: self.groups.clone(),
             // Names are the shell's: it adds them where somebody else is asked.
             token: false,
+            driver: self.driver,
             about: About::default(),
         }
     }

@@ -97,8 +97,17 @@ impl Scheduler {
         self.tell(Said::Stopping(id));
     }
 
+    /// The same without the signal: somebody else sends it.
+    fn expect_the_end(&mut self, now: Duration, at: usize, why: Ended, signal: i32) {
+        let running = &mut self.running[at];
+        let id = running.waiting.id;
+        let kill_at = now + self.jobs[id.job.0 as usize].grace;
+        running.phase = Phase::Stopping { why, signal, kill_at };
+        self.tell(Said::Stopping(id));
+    }
+
     /// And the one way in which it is made to.
-    fn kill(&mut self, at: usize, why: Ended, effects: &mut Vec<Effect>) {
+    pub(super) fn kill(&mut self, at: usize, why: Ended, effects: &mut Vec<Effect>) {
         let running = &mut self.running[at];
         let id = running.waiting.id;
         running.phase = Phase::Killed { why };
@@ -122,9 +131,15 @@ impl Scheduler {
                 Phase::Diagnosing { why, .. } => why,
                 Phase::Exited | Phase::Stopping { .. } | Phase::Killed { .. } => continue,
             };
+            let id = running.waiting.id;
             // What stands still hears nothing.
-            self.thaw(now, running.waiting.id, effects);
-            self.stop(now, at, why, signal, effects);
+            self.thaw(now, id, effects);
+            if self.jobs[id.job.0 as usize].driver.is_some() {
+                // Its driver passes the signal on, or has it from the same terminal.
+                self.expect_the_end(now, at, why, signal);
+            } else {
+                self.stop(now, at, why, signal, effects);
+            }
         }
     }
 

@@ -811,3 +811,120 @@ proptest::proptest! {
         proptest::prop_assert_eq!(verdicts.len() as u64 + tally.not_run, u64::from(count));
     }
 }
+
+/// A job that was brought along by the first one.
+fn driven(groups: Vec<u32>) -> Input {
+    Input::Add(Box::new(JobSpec { driver: Some(JobId(0)), groups, ..jobs(None, 1)[0].clone() }))
+}
+
+/// A driver that runs, of a run with so many places beside it.
+fn driver(places: usize) -> Scheduler {
+    let governor = Some(governor::Settings {
+        budget: Some(Bytes::gib(1)),
+        yellow: Bytes(0),
+        orange: Bytes(0),
+        red: Bytes(0),
+        cpus: 1,
+        jobs: 1,
+        max_pressure: 1000,
+    });
+    let mut run = Scheduler::new(
+        Settings { governor, max_fail: MaxFail::FIRST, ..settings(places + 1) },
+        jobs(None, 1),
+    );
+    run.step(Duration::ZERO, Input::Sense(Box::default()));
+    run.step(Duration::ZERO, Input::Begin);
+    run.step(Duration::ZERO, Input::Started(attempt(0, 1)));
+    run
+}
+
+#[test]
+fn what_a_driver_brings_along_starts_beside_it_although_there_is_one_place() {
+    let mut run = driver(1);
+    assert_eq!(starts(&run.step(SECOND, driven(Vec::new()))), [(attempt(1, 1), 1)]);
+    assert!(starts(&run.step(SECOND, driven(Vec::new()))).is_empty(), "one rides, the other waits");
+    let effects = run.step(2 * SECOND, ended(attempt(1, 1), Exit::Code(0)));
+    assert_eq!(starts(&effects), [(attempt(2, 1), 1)]);
+}
+
+#[test]
+fn a_failure_of_what_was_brought_along_is_the_drivers_affair() {
+    let mut run = driver(2);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, ended(attempt(1, 1), Exit::Code(1)));
+    assert_eq!(run.closed(), None);
+    assert_eq!(starts(&run.step(2 * SECOND, driven(Vec::new()))), [(attempt(2, 1), 1)]);
+    run.step(SECOND, ended(attempt(2, 1), Exit::Code(0)));
+    assert!(run.step(3 * SECOND, ended(attempt(0, 1), Exit::Code(0))).contains(&Effect::Finish));
+    assert_eq!(run.tally(), Tally { passed: 2, failed: 1, ..Tally::default() });
+}
+
+#[test]
+fn with_its_driver_goes_what_it_brought_along() {
+    let mut run = driver(1);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    run.step(SECOND, driven(Vec::new()));
+    let effects = run.step(2 * SECOND, ended(attempt(0, 1), Exit::Code(0)));
+    assert!(
+        effects.contains(&Effect::Kill(attempt(1, 1))) && !effects.contains(&Effect::Finish),
+        "{effects:?}"
+    );
+    let effects = run.step(3 * SECOND, ended(attempt(1, 1), Exit::Signal(9)));
+    let abandoned = Judgement { outcome: Outcome::Signaled, cause: Cause::Abandoned };
+    assert!(
+        effects.contains(&Effect::Judged(attempt(1, 1), abandoned, Next::Done(Verdict::Fail))),
+        "{effects:?}"
+    );
+    assert!(effects.contains(&Effect::Finish));
+    assert_eq!(run.tally().not_run, 0);
+}
+
+#[test]
+fn one_that_is_gone_before_its_start_leaves_its_place_to_the_next() {
+    let mut run = driver(1);
+    for _ in 0..3 {
+        run.step(SECOND, driven(Vec::new()));
+    }
+    assert!(starts(&run.step(SECOND, Input::Gone(JobId(2)))).is_empty());
+    let effects = run.step(2 * SECOND, ended(attempt(1, 1), Exit::Code(0)));
+    assert_eq!(starts(&effects), [(attempt(3, 1), 1)]);
+}
+
+#[test]
+fn an_interrupt_is_the_drivers_to_pass_on() {
+    let mut run = driver(1);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    let effects = run.step(2 * SECOND, Input::Interrupt(2));
+    assert_eq!(effects, [Effect::Signal(attempt(0, 1), 2)]);
+    let effects = run.step(4 * SECOND, Input::Tick);
+    assert!(effects.contains(&Effect::Kill(attempt(1, 1))), "its grace is over: {effects:?}");
+}
+
+#[test]
+fn an_end_that_only_the_driver_saw_is_no_failure() {
+    let mut run = driver(1);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    let id = attempt(1, 1);
+    let unseen = End { id, exit: None, spawn_error: None, evidence: Evidence::default() };
+    let effects = run.step(2 * SECOND, Input::Ended(Box::new(unseen.clone())));
+    let exited = Judgement { outcome: Outcome::Exited, cause: Cause::Own };
+    assert!(effects.contains(&Effect::Judged(id, exited, Next::Done(Verdict::Pass))), "{effects:?}");
+    run.step(SECOND, driven(Vec::new()));
+    let oom = Evidence { oom_kill: Some(1), oom_own: Some(1), ..Evidence::default() };
+    let id = attempt(2, 1);
+    let effects = run.step(3 * SECOND, Input::Ended(Box::new(End { id, evidence: oom, ..unseen })));
+    let oom = Judgement { outcome: Outcome::Oom, cause: Cause::Own };
+    assert!(effects.contains(&Effect::Judged(id, oom, Next::Done(Verdict::Fail))), "{effects:?}");
+}
+
+#[test]
+fn a_group_that_its_driver_has_is_not_waited_for() {
+    let mut specs = jobs(None, 1);
+    specs[0].groups = vec![0];
+    let mut run = Scheduler::new(Settings { groups: vec![1], ..settings(2) }, specs);
+    run.step(Duration::ZERO, Input::Begin);
+    assert_eq!(starts(&run.step(SECOND, driven(vec![0]))), [(attempt(1, 1), 1)]);
+}

@@ -26,10 +26,13 @@ use crate::policy::broker::{About, Request};
 use crate::policy::governor::Ending;
 use crate::policy::tuning::TOKENS_IDLE;
 
+/// No machine has a use for more.
+const MOST: u32 = 1 << 20;
+
 /// Of a run whose jobs are given tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    /// Tokens have numbers behind those of the jobs.
+    /// Tokens have the last of all numbers: jobs may be brought along.
     first: u32,
     /// At once, in all of them.
     most: u32,
@@ -59,10 +62,10 @@ struct Change {
 }
 
 impl Tokens {
-    /// For a run of so many jobs, with so many tokens at most.
-    pub fn new(jobs: usize, most: u32) -> Tokens {
-        let first = u32::try_from(jobs).unwrap_or(u32::MAX);
-        Tokens { first, most, free: (0..most).collect(), turns: 0, pools: BTreeMap::new() }
+    /// With so many tokens at most.
+    pub fn new(most: u32) -> Tokens {
+        let most = most.min(MOST);
+        Tokens { first: u32::MAX - MOST, most, free: (0..most).collect(), turns: 0, pools: BTreeMap::new() }
     }
 
     /// Whether this is the number of a token.
@@ -222,7 +225,11 @@ impl Scheduler {
     /// Who runs has a pool; with the end of an attempt all of its tokens are back.
     fn open_and_close_pools(&mut self, now: Duration) {
         let Some(tokens) = &mut self.tokens else { return };
-        let runs = |running: &&Running| matches!(running.phase, Phase::Running { .. });
+        // One that was brought along takes from its driver's.
+        let is_driven = |id: AttemptId| self.jobs[id.job.0 as usize].driver.is_some();
+        let runs = |running: &&Running| {
+            matches!(running.phase, Phase::Running { .. }) && !is_driven(running.waiting.id)
+        };
         for running in self.running.iter().filter(runs) {
             tokens
                 .pools
@@ -281,6 +288,7 @@ fn request(id: AttemptId) -> Request {
         weight: 1,
         groups: Vec::new(),
         token: true,
+        driver: None,
         about: About { name: "a token of make's".to_owned(), limit: None },
     }
 }

@@ -122,6 +122,7 @@ pub struct GovernorLine {
 #[derive(Debug, Deserialize)]
 pub struct AttemptLine {
     pub job: String,
+    driver: Option<String>,
     pub attempt: u32,
     pub slot: u32,
     pub outcome: Outcome,
@@ -323,6 +324,7 @@ impl AttemptLine {
         AttemptFinished {
             attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
             job: self.job,
+            driver: self.driver,
             outcome: self.outcome,
             cause: self.cause,
             verdict: self.verdict,

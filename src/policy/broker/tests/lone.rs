@@ -160,6 +160,7 @@ fn play(jobs: Vec<Job>, parallel: u32, cores: u32, budget: u64, ticks: &[u64]) -
             weight: job.weight,
             groups: if job.grouped { vec![0] } else { Vec::new() },
             token: false,
+            driver: None,
             about: About::default(),
         }
     };

@@ -52,6 +52,7 @@ impl Job {
             weight: 1,
             groups: Vec::new(),
             token: false,
+            driver: None,
             about: About::default(),
         };
         Job { request, size, lasts }

@@ -184,6 +184,7 @@ mod tests {
             kin: 0,
             memory: None,
             restartable: true,
+            driver: None,
             weight: 1,
             groups: Vec::new(),
             token: false,

@@ -1,0 +1,138 @@
+//! Has the tests that a command starts ask for jobs of their own.
+
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use super::exec::limits;
+use super::reports::tell;
+use crate::host::isolation::Place;
+use crate::kernel::random;
+use crate::model::profile::JobSettings;
+use crate::model::retry::Retry;
+use crate::model::{Job, Limits, Profile};
+use crate::profile::Rules;
+use crate::run::runner::arrivals::Draft;
+use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
+use crate::source::drivers::{Surroundings, WRAPPER, wiring};
+
+/// Where a path may be bound to: `sun_path` of unix(7), with its end.
+const LONGEST_PATH: usize = 107;
+
+/// A private folder, removed when it is dropped.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens the socket, and tells the one command of `jobs` of it. `None` where there is nothing to put tests into, or no way to tell:
+/// then all is one job, as without.
+pub fn set_up(
+    jobs: &mut [Job],
+    place: &Place,
+    folder: PathBuf,
+    workers: usize,
+    (rules, profile): (&Rules, &Profile),
+) -> Option<(Runner, Folder)> {
+    let [job] = jobs else { return None };
+    // Without a group of its own nobody could tell what is a test's and what its driver's.
+    place.ground.v2()?;
+    match open(folder) {
+        Ok((listener, folder, wrapper)) => {
+            job.environment.retain(|(name, _)| name != VARIABLE && name != REQUIRED);
+            let said = job.environment.clone();
+            let of_rules =
+                |name: &str| said.iter().find(|(other, _)| other == name).map(|(_, value)| value.into());
+            let here = std::env::current_dir().unwrap_or_default();
+            let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
+            let around = Surroundings {
+                variable: &|name| of_rules(name).or_else(|| std::env::var_os(name)),
+                names: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+                folder: &here,
+                words: words.map(|word| OsStr::new(word)).collect(),
+            };
+            let wired = wiring(&wrapper, workers, &around);
+            wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));
+            for (name, value) in wired.variables {
+                job.environment.retain(|(other, _)| *other != name);
+                job.environment.push((name, value));
+            }
+            let socket = folder.0.join(SOCKET).display().to_string();
+            job.environment.push((VARIABLE.to_owned(), socket));
+            // It waits while those run that it starts, and holds nothing that they would wait for.
+            (job.weight, job.groups) = (1, Vec::new());
+            let (rules, profile) = (rules.clone(), profile.clone());
+            let settle = move |draft: Draft| self::job(draft, &rules, &profile);
+            Some((Runner { listener, settle: Box::new(settle) }, folder))
+        }
+        Err(error) => {
+            tell(&format!("warning: tests share the command's cgroup: {error}"));
+            None
+        }
+    }
+}
+
+/// What the tests start must have a job of its own, or not run.
+pub fn require(jobs: &mut [Job]) {
+    jobs.iter_mut().for_each(|job| job.environment.push((REQUIRED.to_owned(), "1".to_owned())));
+}
+
+const SOCKET: &str = "socket";
+
+fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
+    // Some of who is told of it splits at spaces, and a socket's path is short.
+    let fits = |folder: &Path| {
+        let text = folder.join(SOCKET).display().to_string();
+        folder.to_str().is_some_and(|path| !path.contains(char::is_whitespace)) && text.len() <= LONGEST_PATH
+    };
+    let folder = match fits(&wanted) {
+        true => wanted,
+        false => Path::new("/tmp").join(format!("sandtest-runner-{:x}", random::bits())),
+    };
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let folder = Folder(folder);
+    let listener = listen::bind(&folder.0.join(SOCKET))?;
+    let wrapper = folder.0.join(WRAPPER);
+    symlink(std::env::current_exe()?, &wrapper)?;
+    Ok((listener, folder, wrapper.display().to_string()))
+}
+
+/// What `rules` and `profile` make of one that arrives.
+fn job(draft: Draft, rules: &Rules, profile: &Profile) -> Job {
+    let Draft { id, name, command, kin } = draft;
+    let ruled = rules.of(&name);
+    let limits: Limits = limits(ruled.memory, ruled.settings.limits, profile.budget.memory_max);
+    // Its driver has its own idea of time. Ours counts where a rule speaks of this very test.
+    let says = |key: &str| ruled.origins.contains_key(key);
+    let settings = JobSettings {
+        limits,
+        timeout: ruled.settings.timeout.filter(|_| says("job.timeout")),
+        idle_timeout: ruled.settings.idle_timeout.filter(|_| says("job.idle_timeout")),
+        slow_after: None,
+        retry: Retry::NEVER,
+        ..ruled.settings
+    };
+    Job {
+        id,
+        name,
+        command,
+        shard: None,
+        settings,
+        environment: ruled.environment,
+        kin,
+        memory: ruled.memory,
+        // To its driver the kill would be a failure.
+        restartable: false,
+        weight: ruled.weight,
+        driver: None,
+        groups: ruled.groups,
+        origins: ruled.origins,
+    }
+}

@@ -1,0 +1,85 @@
+//! Jobs that a job of the run brings along in mid-run, and waits for: the test binaries that `cargo test` starts.
+//!
+//! ```text
+//! driver runs ── brings one along ──▶ waiting ──▶ running ──▶ done          as any other, but:
+//!      │                                 │           │
+//!      └── ends ────────────────────────▶ dropped    └──▶ killed
+//! ```
+//!
+//! - One of them at a time rides in its driver's place, which only waits meanwhile: nothing deadlocks with one place.
+//!   So there is a place more than was asked for, and no group is needed that the driver has.
+//! - None runs again, and none ends the run by its failure: that is the driver's affair.
+//! - It is asked to end by its driver, and made to by us.
+
+use super::messages::{Effect, End};
+use super::permits::Said;
+use super::queue::Waiting;
+use super::{JobSpec, Scheduler};
+use crate::model::{AttemptId, Cause, JobId, Outcome};
+use crate::policy::verdict::{Ended, Judgement};
+
+impl Scheduler {
+    /// The number of the next job that is brought along.
+    pub fn next_job(&self) -> JobId {
+        JobId(u32::try_from(self.jobs.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A driver brings a job along.
+    pub(super) fn add(&mut self, mut spec: JobSpec) {
+        let job = self.next_job();
+        let driver = spec.driver.and_then(|driver| self.jobs.get(driver.0 as usize));
+        let (taken, weight) = driver.map_or((&[][..], 0), |driver| (&driver.groups[..], driver.weight));
+        spec.groups.retain(|group| !taken.contains(group));
+        let (most, _) = self.claims.limits();
+        spec.weight = spec.weight.min(most.saturating_sub(weight)).max(1);
+        self.jobs.push(spec);
+        self.queue.push_back(Waiting::first(job));
+        self.asked = false;
+        if !self.drives {
+            self.drives = true;
+            if self.allowed.is_some() {
+                self.allow(self.allowed);
+            }
+        }
+    }
+
+    /// One that waits wants nothing any more.
+    pub(super) fn forget(&mut self, job: JobId) {
+        let Some(at) = self.queue.iter().position(|waiting| waiting.id.job == job) else { return };
+        if let Some(gone) = self.queue.remove(at) {
+            self.prepared.remove(&gone.id);
+            if gone.wanted {
+                self.tell(Said::Withdraw { job, again: false });
+            }
+        }
+    }
+
+    /// A job is over, whatever comes next: those that it has brought along are nobody's any more.
+    pub(super) fn abandon(&mut self, driver: JobId, effects: &mut Vec<Effect>) {
+        if !self.drives {
+            return;
+        }
+        let is_its = |job: JobId| self.jobs[job.0 as usize].driver == Some(driver);
+        let waiting: Vec<JobId> =
+            self.queue.iter().map(|waiting| waiting.id.job).filter(|job| is_its(*job)).collect();
+        let running: Vec<AttemptId> =
+            self.running.iter().map(|running| running.waiting.id).filter(|id| is_its(id.job)).collect();
+        waiting.into_iter().for_each(|job| self.forget(job));
+        for id in running {
+            if let Some(at) = self.running.iter().position(|running| running.waiting.id == id) {
+                let why = self.running[at].ended_by_us().unwrap_or(Ended::Abandoned);
+                self.kill(at, why, effects);
+            }
+        }
+    }
+
+    /// Whether only its driver saw how it ended: it is no child of ours, and not every kernel tells.
+    pub(super) fn is_unseen(&self, end: &End, judgement: &Judgement) -> bool {
+        self.jobs[end.id.job.0 as usize].driver.is_some()
+            && end.exit.is_none()
+            && end.spawn_error.is_none()
+            && !end.evidence.unkillable
+            && judgement.cause == Cause::Own
+            && matches!(judgement.outcome, Outcome::Signaled | Outcome::Exited)
+    }
+}

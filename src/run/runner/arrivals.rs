@@ -1,0 +1,245 @@
+//! Those that want to be jobs, from their arrival to their start: what they are called, and what holds for them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use super::listen::{Arrival, Connection};
+use super::words::{Answer, Request};
+use crate::broker::client::JobWords;
+use crate::kernel::process;
+use crate::model::job::group_variable;
+use crate::model::text::harmless;
+use crate::model::{Attempt, AttemptId, Command, Job, JobId};
+use crate::run::drive::Drive;
+use crate::run::{served, specs};
+
+/// A longer name is cut.
+const LONGEST_NAME: usize = 200;
+
+/// What a run that takes in jobs needs.
+pub struct Runner {
+    /// Where they come to.
+    pub listener: UnixListener,
+    /// What the profile and its rules make of a job that has a name, a number, a command and a kin.
+    pub settle: Box<dyn Fn(Draft) -> Job>,
+}
+
+/// A job before its rules are known.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its place in the run.
+    pub id: JobId,
+    /// Its name.
+    pub name: String,
+    /// What it will be.
+    pub command: Command,
+    /// Those that run the same program are alike.
+    pub kin: u32,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// Those that wait, and what was seen of those before.
+pub(in crate::run) struct Arrivals {
+    settle: Box<dyn Fn(Draft) -> Job>,
+    waiting: BTreeMap<JobId, Arrival>,
+    numbers: HashMap<Connection, JobId>,
+    /// How often each name was given.
+    names: HashMap<String, u32>,
+    kins: HashMap<String, u32>,
+    first_kin: u32,
+}
+
+impl Arrivals {
+    pub fn new(settle: Box<dyn Fn(Draft) -> Job>, jobs: &[Job]) -> Arrivals {
+        Arrivals {
+            settle,
+            waiting: BTreeMap::new(),
+            numbers: HashMap::new(),
+            names: jobs.iter().map(|job| (job.name.clone(), 1)).collect(),
+            kins: HashMap::new(),
+            first_kin: jobs.iter().map(|job| job.kin + 1).max().unwrap_or(0),
+        }
+    }
+
+    /// Makes a job of one that has arrived. Returns it with what tells its kin to others.
+    fn meet(&mut self, id: JobId, arrival: Arrival) -> (Job, String) {
+        let (mut name, kin) = (name(&arrival.request), kin(&arrival.request));
+        let count = self.names.entry(name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            name += &format!("#{count}");
+        }
+        let next = self.first_kin + u32::try_from(self.kins.len()).unwrap_or_default();
+        let number = *self.kins.entry(kin.clone()).or_insert(next);
+        let mut words = arrival.request.words.iter().cloned();
+        let command = Command { program: words.next().unwrap_or_default(), arguments: words.collect() };
+        self.numbers.insert(arrival.connection, id);
+        self.waiting.insert(id, arrival);
+        ((self.settle)(Draft { id, name, command, kin: number }), kin)
+    }
+
+    /// One that is about to start.
+    pub fn take(&mut self, id: JobId) -> Option<Arrival> {
+        let arrival = self.waiting.remove(&id)?;
+        self.numbers.remove(&arrival.connection);
+        Some(arrival)
+    }
+
+    /// One whose connection is gone before it started.
+    pub fn leave(&mut self, connection: Connection) -> Option<JobId> {
+        let id = self.numbers.remove(&connection)?;
+        self.waiting.remove(&id);
+        Some(id)
+    }
+}
+
+impl Drive {
+    /// One wants to be a job. Returns its number if it will be asked for.
+    pub(in crate::run) fn meet(&mut self, arrival: Arrival) -> Option<JobId> {
+        let driver = self.driver_of(&arrival);
+        let (Some(arrivals), Some(driver), None) = (&mut self.arrivals, driver, self.scheduler.closed())
+        else {
+            let why =
+                if driver.is_some() { "the run ends" } else { "the command of the run has not started it" };
+            let _ = arrival.answer.send(Answer::No(why.to_owned()));
+            return None;
+        };
+        let id = self.scheduler.next_job();
+        let (job, kin) = arrivals.meet(id, arrival);
+        if let Some(link) = &mut self.broker {
+            let limit = job.settings.limits.memory_max;
+            link.add(JobWords { kin, name: job.name.clone(), limit });
+        }
+        self.shared.add(Job { driver: Some(driver), ..job });
+        Some(id)
+    }
+
+    /// The job that runs and has started it: of those in the list, since what is a job already is not asked again.
+    fn driver_of(&self, arrival: &Arrival) -> Option<JobId> {
+        let group = process::v2_group(arrival.peer.pid)?;
+        let run = crate::kernel::ground::run_name(&self.shared.plan.id);
+        let mut parts = group.split('/').skip_while(|part| *part != run).skip(1);
+        let own = parts.next()?;
+        let live = self.shared.live.all();
+        let driver = live.iter().map(|(id, _)| *id).find(|id| id.to_string() == own)?;
+        (self.shared.job(driver).driver.is_none() && arrival.peer.is_alive()).then_some(driver.job)
+    }
+
+    /// What one is told of itself.
+    pub(in crate::run) fn environment(
+        &self,
+        job: &Job,
+        attempt: Attempt,
+        groups: &[u32],
+    ) -> Vec<(OsString, OsString)> {
+        let mut own: Vec<(String, OsString)> = vec![
+            ("SANDTEST_JOB".into(), job.name.clone().into()),
+            ("SANDTEST_ATTEMPT".into(), attempt.id.number.to_string().into()),
+            ("SANDTEST_SLOT".into(), attempt.slot.to_string().into()),
+        ];
+        if let Some(nest) = self.broker.as_ref().map(|link| served::nest(link, job.id)) {
+            own.push((crate::broker::socket::VARIABLE.into(), nest.socket.into()));
+            own.push((crate::broker::socket::LEASE.into(), nest.inside.into()));
+        }
+        let places = job.groups.iter().zip(groups);
+        own.extend(places.map(|(name, slot)| (group_variable(name), slot.to_string().into())));
+        let told = |name: &str| own.iter().any(|(other, _)| other == name);
+        let said: Vec<_> = job.environment.iter().filter(|(name, _)| !told(name)).cloned().collect();
+        own.extend(said.into_iter().map(|(name, value)| (name, value.into())));
+        own.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    }
+
+    /// What the policy is told of one that has arrived.
+    pub(in crate::run) fn spec(&self, id: JobId) -> crate::policy::scheduler::JobSpec {
+        specs::of(&self.shared.plan, &self.shared.job(AttemptId { job: id, number: 1 }))
+    }
+}
+
+/// What it is called: the binary as cargo knows it, and what it is to run; else its command line.
+fn name(request: &Request) -> String {
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
+    let (binary, arguments) = (binary(request), &request.words[1..]);
+    let is_cargos = !request.package.is_empty();
+    let is_switch = |word: &&OsString| word.as_encoded_bytes().starts_with(b"-");
+    // Of the switches of libtest and of go's tests none says what is run.
+    let drop_switches = is_cargos || binary.ends_with(".test");
+    let rest: Vec<String> =
+        arguments.iter().filter(|word| !drop_switches || !is_switch(word)).map(text).collect();
+    let mut name = harmless(&[vec![binary], rest].concat().join(" "));
+    if let Some((end, _)) = name.char_indices().nth(LONGEST_NAME) {
+        name.truncate(end);
+        name += "...";
+    }
+    name
+}
+
+/// Those with the same one are alike.
+fn kin(request: &Request) -> String {
+    let program = Path::new(&request.words[0]);
+    let folder = program.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+    format!("{folder}/{}", binary(request))
+}
+
+/// The binary: `package`, `package::target`, or the file's name.
+fn binary(request: &Request) -> String {
+    let file = Path::new(&request.words[0]).file_name().map_or_else(String::new, plain);
+    let package = request.package.to_string_lossy();
+    let alike = |name: &str| name.replace('-', "_");
+    match &*package {
+        "" => file,
+        package if alike(package) == alike(&file) => package.to_owned(),
+        // What rustdoc makes of examples has no name of its own.
+        package if file == "rust_out" || file.starts_with("merged_doctest") => format!("{package} (doctest)"),
+        package => format!("{package}::{file}"),
+    }
+}
+
+/// Without the hash that cargo puts behind the names of files.
+fn plain(file: &OsStr) -> String {
+    let file = file.to_string_lossy();
+    match file.rsplit_once('-') {
+        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            name.to_owned()
+        }
+        _ => file.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(package: &str, words: &[&str]) -> String {
+        name(&Request { package: package.into(), words: words.iter().map(Into::into).collect() })
+    }
+
+    #[test]
+    fn a_test_has_the_name_that_its_driver_gives_it() {
+        let binary = "/x/target/debug/deps/semver-1a2b3c4d5e6f7a8b";
+        assert_eq!(named("semver", &[binary, "-q"]), "semver");
+        assert_eq!(named("semver", &[binary, "--exact", "parse::dot", "--nocapture"]), "semver parse::dot");
+        let target = "/x/target/debug/deps/test_version-1a2b3c4d5e6f7a8b";
+        assert_eq!(named("semver", &[target]), "semver::test_version");
+        assert_eq!(named("semver", &["/tmp/rustdoctestA/rust_out"]), "semver (doctest)");
+        assert_eq!(named("", &["/tmp/go-build1/b001/shape.test", "-test.timeout=10m0s"]), "shape.test");
+        assert_eq!(named("", &["./check-it", "-v", "a b\x1b"]), "check-it -v a b?");
+        assert_eq!(named("", &["x", &"y".repeat(500)]).len(), LONGEST_NAME + 3);
+    }
+
+    #[test]
+    fn cases_of_one_binary_are_alike() {
+        let of = |words: &[&str]| {
+            kin(&Request { package: "p".into(), words: words.iter().map(Into::into).collect() })
+        };
+        assert_eq!(of(&["/t/a-1a2b3c4d5e6f7a8b", "x"]), of(&["/t/a-0a2b3c4d5e6f7a8b", "y"]));
+        assert_ne!(of(&["/t/a-1a2b3c4d5e6f7a8b"]), of(&["/t/b-1a2b3c4d5e6f7a8b"]));
+    }
+}

@@ -1,0 +1,338 @@
+//! Runner mode, through the real binary: what a command starts through the wrapper is a job of its own.
+//!
+//! The driver of most of these is a shell that calls what it was told to call, `$LOG_COMPILER`, as automake's does.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Scene(TempDir);
+
+/// Past libtest's capture.
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+impl Scene {
+    /// `None` where there are no cgroups to put tests into.
+    fn new(test: &str) -> Option<Scene> {
+        let scene = Scene(TempDir::new().unwrap());
+        scene.run(&["--json", "probe.jsonl"], "true");
+        let first: Value = serde_json::from_str(scene.read("probe.jsonl").lines().next().unwrap()).unwrap();
+        if !["cgroup", "hybrid"].contains(&first["isolation"].as_str().unwrap()) {
+            skip(test, "no cgroups here");
+            return None;
+        }
+        Some(scene)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        fs::write(self.path(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for name in ["MAKEFLAGS", "CI", "GOFLAGS", "LOG_COMPILER", "SANDTEST_RUNNER", "CARGO_PKG_NAME"] {
+            command.env_remove(name);
+        }
+        command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("state")).stdin(Stdio::null());
+        command
+    }
+
+    /// `sandtest exec OPTIONS -- sh -c DRIVER`.
+    fn exec(&self, options: &[&str], driver: &str) -> Command {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_sandtest")));
+        command.arg("exec").args(options).args(["--", "sh", "-c", driver]);
+        command
+    }
+
+    fn run(&self, options: &[&str], driver: &str) -> Output {
+        self.exec(options, driver).output().unwrap()
+    }
+
+    /// The ends of what was brought along.
+    fn brought(&self, file: &str) -> Vec<Value> {
+        let text = self.read(file);
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["driver"].is_string()).collect()
+    }
+
+    fn wait_for(&self, file: &str, text: &str) {
+        let begin = Instant::now();
+        while !self.read(file).contains(text) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{file} has no {text:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What was seen of an exit code; a kernel before 6.15 need not have told.
+fn has_code(end: &Value, code: i64) -> bool {
+    end["exit_code"].is_null() || end["exit_code"] == code
+}
+
+#[test]
+fn it_is_the_same_process_with_the_same_streams_and_a_peak_of_its_own() {
+    let test = "it_is_the_same_process_with_the_same_streams_and_a_peak_of_its_own";
+    let Some(scene) = Scene::new(test) else { return };
+    scene
+        .script("who", "echo $$ \"$@\" $SANDTEST_JOB \"${SANDTEST_RUNNER-gone}\"; cat; echo err >&2; exit 3");
+    scene.script("fat", "exec python3 -c 'x = b\"a\" * (60 << 20)'");
+    let driver = "echo in | sh -c 'echo $$; exec $LOG_COMPILER ./who a b'; echo code $?; $LOG_COMPILER ./fat";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    let out = text(&output.stdout);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[1], format!("{} a b who a b gone", lines[0]), "{out}");
+    assert_eq!(lines[2..], ["in", "code 3"]);
+    assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("err\n", Some(0)));
+    let ends = scene.brought("run.jsonl");
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    assert!(has_code(&ends[0], 3) && ends[0]["job"] == "who a b", "{}", ends[0]);
+    let peak = |at: usize| ends[at]["memory_peak"].as_u64().unwrap() >> 20;
+    assert!(peak(0) < 20 && (60..90).contains(&peak(1)), "{} MiB, {} MiB", peak(0), peak(1));
+    assert_eq!(ends[1]["verdict"], "pass");
+}
+
+#[test]
+fn one_that_takes_too_much_is_killed_alone_and_told() {
+    let Some(scene) = Scene::new("one_that_takes_too_much_is_killed_alone_and_told") else { return };
+    scene.script("hog", "exec python3 -c 'x = b\"a\" * (300 << 20)'");
+    let driver = "$LOG_COMPILER ./hog; echo code $?; $LOG_COMPILER ./hog --small 2> /dev/null; exit 5";
+    let output = scene.run(&["--memory", "100M", "--json", "run.jsonl"], driver);
+    assert_eq!(output.status.code(), Some(5), "the command's own: {output:?}");
+    assert!(text(&output.stdout).contains("code 137"), "{output:?}");
+    assert!(text(&output.stderr).contains("sandtest: hog: oom: the kernel OOM-killed it"), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    assert!(ends.iter().all(|end| end["outcome"] == "oom" && end["verdict"] == "fail"), "{ends:?}");
+    let told =
+        scene.command(Path::new(env!("CARGO_BIN_EXE_sandtest"))).args(["why", "hog"]).output().unwrap();
+    assert!(text(&told.stdout).contains("oom"), "{told:?}");
+}
+
+#[test]
+fn with_one_place_one_after_the_other_runs_beside_the_command() {
+    let test = "with_one_place_one_after_the_other_runs_beside_the_command";
+    let Some(scene) = Scene::new(test) else { return };
+    scene.script("work", "echo + >> log; sleep 0.05; echo - >> log");
+    let driver = "for i in 1 2 3 4 5 6; do $LOG_COMPILER ./work $i & done; wait";
+    let output = scene.run(&["-j", "1", "--json", "run.jsonl"], driver);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!(scene.read("log"), "+\n-\n".repeat(6), "one at a time");
+    assert_eq!(scene.brought("run.jsonl").len(), 6);
+}
+
+#[test]
+fn a_list_is_no_job_and_what_a_job_starts_is_part_of_it() {
+    let test = "a_list_is_no_job_and_what_a_job_starts_is_part_of_it";
+    let Some(scene) = Scene::new(test) else { return };
+    scene.script("inner", "$LOG_COMPILER echo inside; SANDTEST_RUNNER=$1 $LOG_COMPILER echo forced");
+    let driver = "$LOG_COMPILER echo --list; $LOG_COMPILER ./inner $SANDTEST_RUNNER";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    assert_eq!(text(&output.stdout), "--list\ninside\nforced\n");
+    assert!(text(&output.stderr).contains("the command of the run has not started it"), "{output:?}");
+    assert_eq!(scene.brought("run.jsonl").len(), 1);
+}
+
+#[test]
+fn without_a_run_the_wrapper_is_the_test() {
+    let folder = TempDir::new().unwrap();
+    let wrapper = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandtest"));
+        command.args(["run-wrapper", "--"]).args(words).env_remove("SANDTEST_RUNNER").stdin(Stdio::null());
+        command
+    };
+    let alone = wrapper(&["sh", "-c", "echo $0 $1; kill -TERM $$", "a", "b c"]).output().unwrap();
+    assert_eq!((text(&alone.stdout).as_str(), alone.stderr.len()), ("a b c\n", 0));
+    assert_eq!(alone.status.signal(), Some(15));
+    let gone = folder.path().join("socket");
+    let warned = wrapper(&["echo", "x"]).env("SANDTEST_RUNNER", &gone).output().unwrap();
+    assert_eq!((text(&warned.stdout).as_str(), warned.status.code()), ("x\n", Some(0)));
+    assert!(text(&warned.stderr).contains("warning: echo has no cgroup of its own"), "{warned:?}");
+    let mut refused = wrapper(&["echo", "x"]);
+    refused.env("SANDTEST_RUNNER", &gone).env("SANDTEST_RUNNER_REQUIRED", "1");
+    let refused = refused.output().unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(125), 0), "{refused:?}");
+    assert_eq!(wrapper(&["/no/such/test"]).status().unwrap().code(), Some(127));
+    assert_eq!(wrapper(&["/etc/passwd"]).status().unwrap().code(), Some(126));
+}
+
+#[test]
+fn where_no_jobs_are_wanted_the_command_is_told_nothing() {
+    let Some(scene) = Scene::new("where_no_jobs_are_wanted_the_command_is_told_nothing") else { return };
+    for options in [&["--no-runner"][..], &["--isolation", "off"]] {
+        let output = scene.run(options, "echo ${SANDTEST_RUNNER-none} ${LOG_COMPILER-none} ${GOFLAGS-none}");
+        assert_eq!(text(&output.stdout), "none none none\n", "{options:?}");
+    }
+}
+
+#[test]
+fn what_is_left_running_goes_with_its_command() {
+    let Some(scene) = Scene::new("what_is_left_running_goes_with_its_command") else { return };
+    scene.script("stay", "echo here > stays; exec sleep 1000");
+    let driver = "$LOG_COMPILER ./stay & while ! [ -e stays ]; do sleep 0.01; done; exit 0";
+    let begin = Instant::now();
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    assert!(output.status.success(), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    assert_eq!((ends.len(), &ends[0]["cause"]), (1, &Value::from("abandoned")), "{ends:?}");
+}
+
+#[test]
+fn one_that_is_killed_while_it_waits_is_nobodys_loss() {
+    let Some(scene) = Scene::new("one_that_is_killed_while_it_waits_is_nobodys_loss") else { return };
+    scene.script("slow", "echo here > runs; while ! [ -e over ]; do sleep 0.01; done");
+    scene.script("late", "echo late >> ran");
+    let driver = "$LOG_COMPILER ./slow & while ! [ -e runs ]; do sleep 0.01; done
+        $LOG_COMPILER ./late 1 & waits=$!
+        sleep 0.3; kill -9 $waits; wait $waits; touch over; $LOG_COMPILER ./late 2; wait";
+    let output = scene.run(&["-j", "1", "--json", "run.jsonl"], driver);
+    assert!(output.status.success(), "{output:?}");
+    let names: Vec<String> =
+        scene.brought("run.jsonl").iter().map(|end| end["job"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["slow", "late 2"]);
+    assert_eq!(scene.read("ran"), "late\n");
+}
+
+fn interrupt(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+}
+
+#[test]
+fn an_interrupt_ends_the_command_and_all_that_it_started() {
+    let Some(scene) = Scene::new("an_interrupt_ends_the_command_and_all_that_it_started") else { return };
+    scene.script("stay", "echo $$ > stays; exec sleep 1000");
+    let mut child =
+        scene.exec(&["--json", "run.jsonl"], "$LOG_COMPILER ./stay; $LOG_COMPILER ./stay").spawn().unwrap();
+    scene.wait_for("stays", "\n");
+    let pid = scene.read("stays");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists(), "{pid} is still there");
+    assert_eq!(scene.brought("run.jsonl").len(), 1);
+}
+
+#[test]
+fn who_says_nothing_or_nonsense_is_in_nobodys_way() {
+    let Some(scene) = Scene::new("who_says_nothing_or_nonsense_is_in_nobodys_way") else { return };
+    let nonsense = r#"
+import os, socket, sys
+path, open_ones = os.environ['SANDTEST_RUNNER'], []
+for at in range(2000):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    try:
+        s.sendall([b'', b'\xff' * 100, b'\x05\0\0\0ab', b'\0\0\0\0', b'\x01\0\0\0x'][at % 5])
+    except OSError:
+        pass
+    if at % 5 == 0 and len(open_ones) < 200: open_ones.append(s)
+    else: s.close()
+os.execvp('sh', ['sh', '-c', '$LOG_COMPILER echo still here'])
+"#;
+    fs::write(scene.path("nonsense.py"), nonsense).unwrap();
+    let output = scene.run(&["--json", "run.jsonl"], "python3 nonsense.py");
+    assert_eq!(text(&output.stdout), "still here\n", "{output:?}");
+    assert_eq!(scene.brought("run.jsonl").len(), 1);
+}
+
+#[test]
+fn many_at_once_all_have_their_turn() {
+    let Some(scene) = Scene::new("many_at_once_all_have_their_turn") else { return };
+    let driver = "for i in $(seq 200); do $LOG_COMPILER true $i & done; wait";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!(scene.brought("run.jsonl").len(), 200);
+    let left = fs::read_dir(scene.path("state/sandtest/runs")).unwrap().flatten();
+    assert!(left.map(|run| run.path()).all(|run| !run.join("runner").exists()), "the socket is left behind");
+}
+
+/// A crate with a small and a large test, an integration test and an example in its documentation.
+fn project(scene: &Scene) {
+    let write = |name: &str, text: &str| {
+        let path = scene.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"shapes\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    );
+    write(
+        "src/lib.rs",
+        "/// ```\n/// assert_eq!(shapes::two(), 2);\n/// ```\npub fn two() -> u32 { 2 }\n\
+         #[cfg(test)] mod tests {\n\
+         #[test] fn small() { assert_eq!(super::two(), 2); }\n\
+         #[test] fn fat() { let v = vec![1u8; 60 << 20]; assert_eq!(std::hint::black_box(v)[9], 1); } }\n",
+    );
+    write("tests/more.rs", "#[test] fn three() { assert_eq!(shapes::two() + 1, 3); }\n");
+}
+
+/// Without what differs from run to run.
+fn without_times(output: &[u8]) -> String {
+    let lines = text(output);
+    let plain = |line: &str| {
+        line.split(" in 0.").next().unwrap_or_default().split("; finished").next().unwrap().to_owned()
+    };
+    lines
+        .lines()
+        .filter(|line| !line.starts_with("all doctests ran"))
+        .map(plain)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn cargo_test_says_the_same_and_each_binary_has_its_peak() {
+    let Some(scene) = Scene::new("cargo_test_says_the_same_and_each_binary_has_its_peak") else { return };
+    project(&scene);
+    let cargo = |program: &str, before: &[&str]| {
+        let mut command = scene.command(Path::new(program));
+        command.args(before).args(["test", "--offline"]).env("CARGO_TARGET_DIR", scene.path("target"));
+        command.output().unwrap()
+    };
+    cargo("cargo", &[]);
+    let plain = cargo("cargo", &[]);
+    let sandtest = env!("CARGO_BIN_EXE_sandtest");
+    let wrapped = cargo(sandtest, &["exec", "--json", "run.jsonl", "--", "cargo"]);
+    assert_eq!(plain.status.code(), wrapped.status.code());
+    assert_eq!(without_times(&plain.stdout), without_times(&wrapped.stdout));
+    assert_eq!(without_times(&plain.stderr), without_times(&wrapped.stderr));
+    let ends = scene.brought("run.jsonl");
+    let names: Vec<&str> = ends.iter().filter_map(|end| end["job"].as_str()).collect();
+    assert!(names.starts_with(&["shapes", "shapes::more"]), "{names:?}");
+    assert!(ends[0]["memory_peak"].as_u64().unwrap() > 60 << 20);
+    assert!(ends[1]["memory_peak"].as_u64().unwrap() < 20 << 20);
+
+    // A runner of the user's own is started by ours.
+    scene.script("own-runner", "echo \"$1\" >> chained; exec \"$@\"");
+    fs::create_dir_all(scene.path(".cargo")).unwrap();
+    let config = "[target.'cfg(unix)']\nrunner = './own-runner'\n";
+    fs::write(scene.path(".cargo/config.toml"), config).unwrap();
+    let chained = cargo(sandtest, &["exec", "--json", "chained.jsonl", "--", "cargo"]);
+    assert!(chained.status.success(), "{chained:?}");
+    assert!(scene.read("chained").lines().count() >= 2, "{}", scene.read("chained"));
+    assert_eq!(scene.brought("chained.jsonl").len(), ends.len());
+}
