@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
+//! - [`select`]: which jobs it makes of a test command, and which of them it runs
 //! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
@@ -26,6 +27,7 @@ pub mod man;
 pub mod profile;
 pub mod replay;
 pub mod reports;
+pub mod select;
 pub mod serve;
 pub mod service;
 pub mod settings;
