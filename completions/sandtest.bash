@@ -37,11 +37,23 @@ _sandtest() {
             sandtest,replay)
                 cmd="sandtest__subcmd__replay"
                 ;;
+            sandtest,serve)
+                cmd="sandtest__subcmd__serve"
+                ;;
+            sandtest,service)
+                cmd="sandtest__subcmd__service"
+                ;;
             sandtest,show)
                 cmd="sandtest__subcmd__show"
                 ;;
             sandtest,simulate)
                 cmd="sandtest__subcmd__simulate"
+                ;;
+            sandtest,status)
+                cmd="sandtest__subcmd__status"
+                ;;
+            sandtest,top)
+                cmd="sandtest__subcmd__top"
                 ;;
             sandtest,why)
                 cmd="sandtest__subcmd__why"
@@ -67,11 +79,23 @@ _sandtest() {
             sandtest__subcmd__help,replay)
                 cmd="sandtest__subcmd__help__subcmd__replay"
                 ;;
+            sandtest__subcmd__help,serve)
+                cmd="sandtest__subcmd__help__subcmd__serve"
+                ;;
+            sandtest__subcmd__help,service)
+                cmd="sandtest__subcmd__help__subcmd__service"
+                ;;
             sandtest__subcmd__help,show)
                 cmd="sandtest__subcmd__help__subcmd__show"
                 ;;
             sandtest__subcmd__help,simulate)
                 cmd="sandtest__subcmd__help__subcmd__simulate"
+                ;;
+            sandtest__subcmd__help,status)
+                cmd="sandtest__subcmd__help__subcmd__status"
+                ;;
+            sandtest__subcmd__help,top)
+                cmd="sandtest__subcmd__help__subcmd__top"
                 ;;
             sandtest__subcmd__help,why)
                 cmd="sandtest__subcmd__help__subcmd__why"
@@ -84,6 +108,15 @@ _sandtest() {
                 ;;
             sandtest__subcmd__help__subcmd__profile,show)
                 cmd="sandtest__subcmd__help__subcmd__profile__subcmd__show"
+                ;;
+            sandtest__subcmd__help__subcmd__service,install)
+                cmd="sandtest__subcmd__help__subcmd__service__subcmd__install"
+                ;;
+            sandtest__subcmd__help__subcmd__service,status)
+                cmd="sandtest__subcmd__help__subcmd__service__subcmd__status"
+                ;;
+            sandtest__subcmd__help__subcmd__service,uninstall)
+                cmd="sandtest__subcmd__help__subcmd__service__subcmd__uninstall"
                 ;;
             sandtest__subcmd__profile,check)
                 cmd="sandtest__subcmd__profile__subcmd__check"
@@ -109,6 +142,30 @@ _sandtest() {
             sandtest__subcmd__profile__subcmd__help,show)
                 cmd="sandtest__subcmd__profile__subcmd__help__subcmd__show"
                 ;;
+            sandtest__subcmd__service,help)
+                cmd="sandtest__subcmd__service__subcmd__help"
+                ;;
+            sandtest__subcmd__service,install)
+                cmd="sandtest__subcmd__service__subcmd__install"
+                ;;
+            sandtest__subcmd__service,status)
+                cmd="sandtest__subcmd__service__subcmd__status"
+                ;;
+            sandtest__subcmd__service,uninstall)
+                cmd="sandtest__subcmd__service__subcmd__uninstall"
+                ;;
+            sandtest__subcmd__service__subcmd__help,help)
+                cmd="sandtest__subcmd__service__subcmd__help__subcmd__help"
+                ;;
+            sandtest__subcmd__service__subcmd__help,install)
+                cmd="sandtest__subcmd__service__subcmd__help__subcmd__install"
+                ;;
+            sandtest__subcmd__service__subcmd__help,status)
+                cmd="sandtest__subcmd__service__subcmd__help__subcmd__status"
+                ;;
+            sandtest__subcmd__service__subcmd__help,uninstall)
+                cmd="sandtest__subcmd__service__subcmd__help__subcmd__uninstall"
+                ;;
             *)
                 ;;
         esac
@@ -116,7 +173,7 @@ _sandtest() {
 
     case "${cmd}" in
         sandtest)
-            opts="-h -V --help --version exec show why doctor profile replay simulate completions man help"
+            opts="-h -V --help --version exec show why doctor profile serve service status top replay simulate completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -158,7 +215,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__exec)
-            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --max-fail --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --record --json --junit --html --tap --libtest-json --trace --github --help"
+            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --jobserver --max-fail --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -252,6 +309,22 @@ _sandtest() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --broker)
+                    COMPREPLY=($(compgen -W "auto start require never" -- "${cur}"))
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority)
+                    COMPREPLY=($(compgen -W "interactive batch" -- "${cur}"))
+                    return 0
+                    ;;
+                --weight)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --record)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -292,7 +365,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__help)
-            opts="exec show why doctor profile replay simulate completions man help"
+            opts="exec show why doctor profile serve service status top replay simulate completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -445,6 +518,76 @@ _sandtest() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sandtest__subcmd__help__subcmd__serve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__service)
+            opts="install uninstall status"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__service__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__service__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__service__subcmd__uninstall)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sandtest__subcmd__help__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -460,6 +603,34 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__help__subcmd__simulate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__help__subcmd__top)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -641,6 +812,194 @@ _sandtest() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sandtest__subcmd__serve)
+            opts="-p -j -h --socket --scope --idle-exit --user --background --metrics-socket --metrics-listen --profile --reserve --max-pressure --jobs --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scope)
+                    COMPREPLY=($(compgen -W "user system" -- "${cur}"))
+                    return 0
+                    ;;
+                --idle-exit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reserve)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service)
+            opts="-h --help install uninstall status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__help)
+            opts="install uninstall status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__help__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__help__subcmd__uninstall)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__install)
+            opts="-h --system --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__status)
+            opts="-h --system --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__service__subcmd__uninstall)
+            opts="-h --system --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sandtest__subcmd__show)
             opts="-h --run --list --json --junit --html --tap --libtest-json --trace --github --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -719,6 +1078,46 @@ _sandtest() {
                     return 0
                     ;;
                 --plot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__status)
+            opts="-h --json --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandtest__subcmd__top)
+            opts="-h --interval --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -31,6 +31,10 @@ complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "show" -d 'Show th
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "why" -d 'Tell what became of a job of the last run, and why: waits, freezes, evictions, ends'
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "doctor" -d 'Tell what this environment allows, what is missing, and how to get it'
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "profile" -d 'List, show and check profiles'
+complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "serve" -d 'Share one budget among all runs of a user, or of the box'
+complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "service" -d 'Put the broker in place as a service of systemd\'s, take it away, or tell of it'
+complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "status" -d 'Tell how things stand at the broker: runs, jobs, memory, who waits for what'
+complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "top" -d 'Watch that live, and freeze or kill jobs of your own'
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "replay" -d 'Step through a recorded run again and print what the governor decided'
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "simulate" -d 'Run modelled jobs on a modelled machine, to see what the governor would do'
 complete -c sandtest -n "__fish_sandtest_needs_command" -f -a "completions" -d 'Print what a shell completes behind `sandtest`'
@@ -59,6 +63,14 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l slow-after -d
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l retries -d 'Try a job that failed up to N times more, at once' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l flaky-result -d 'What a job that failed and then passed counts as: pass or fail' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l leak -d 'What is made of things that a job leaves behind: warn or fail' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l broker -d 'Share one budget with other runs: through a broker where one serves, start one, refuse to run without, or never' -r -f -a "auto\t'If one is there; else the run goes by itself'
+start\t'If none is there, one is started, which ends when nobody has been there for ten minutes'
+require\t'Refuse to run without one'
+never\t'The run goes by itself'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l wait -d 'Give up if nothing of the run could be started in this time; `none` for never [default: none]' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l priority -d 'Whether you wait for it: batch goes after your interactive runs' -r -f -a "interactive\t'Somebody waits for it'
+batch\t'Nobody does'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l weight -d 'For how many of your other runs it counts where memory and processors are shared out' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l record -d 'Write all that the governor sees and decides to FILE, for sandtest replay' -r -F
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l json -d 'Write an event a line to FILE' -r -F
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l junit -d 'Write JUnit XML to FILE' -r -F
@@ -69,6 +81,7 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l trace -d 'Wri
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l github -d 'Annotate what failed, and append to the job\'s summary: `auto` under GitHub Actions' -r -f -a "auto\t'If GITHUB_ACTIONS is `true`'
 on\t'Always'
 off\t'Never'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l jobserver -d 'Give builds in the jobs a jobserver (make 4.4, cargo, ninja 1.13, gcc -flto): with the jobs they share -j places'
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l no-fail-fast -d 'Run all jobs even if one fails'
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandtest -n "__fish_sandtest_using_subcommand show" -l run -d 'The run, by its id or the beginning of it [default: the last one]' -r
@@ -100,6 +113,40 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand profile; and __fish_se
 complete -c sandtest -n "__fish_sandtest_using_subcommand profile; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print a profile as its file has it'
 complete -c sandtest -n "__fish_sandtest_using_subcommand profile; and __fish_seen_subcommand_from help" -f -a "check" -d 'Say whether a file is a profile, or a project\'s file, and right'
 complete -c sandtest -n "__fish_sandtest_using_subcommand profile; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l socket -d 'Where to listen [default: $XDG_RUNTIME_DIR/sandtest/broker.sock, or /run/sandtest/broker.sock]' -r -F
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l scope -d 'Serve one user, or all of them' -r -f -a "user\t'This user\'s'
+system\t'All users\''"
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l idle-exit -d 'End after so long without a run, such as 10min; `none` for never' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l user -d 'With --scope system: what one user may have, such as dev=weight:2,memory:8GiB,jobs:4' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l metrics-socket -d 'Where metrics are read [default: metrics.sock beside the socket]' -r -F
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l metrics-listen -d 'Let metrics be read on a loopback port, too, such as 127.0.0.1:9464: by everybody on this machine' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -s p -l profile -d 'Profile: a name, a file, or `auto` for the one of this environment' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l reserve -d 'Memory that is kept for the editor and everything else: a size, a percentage, or `auto`' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l max-pressure -d 'Start nothing while memory, disk or the editor\'s processors are waited for longer than this, such as 40%' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -s j -l jobs -d 'Jobs at once, whatever processors they use; more only while those idle [default: what the profile says]' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -l background -d 'Return once it serves, and let it go on in the background'
+complete -c sandtest -n "__fish_sandtest_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status help" -s h -l help -d 'Print help'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status help" -f -a "install" -d 'Put the units in place and listen on the socket; the first run starts the broker'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status help" -f -a "uninstall" -d 'Stop the broker and take the units away; runs go on without it'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status help" -f -a "status" -d 'Tell what there is. Exit code 3 if nobody listens, 4 if it is not installed'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from install" -l system -d 'For all users of this machine, as root; without it for yourself'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from uninstall" -l system -d 'For all users of this machine, as root; without it for yourself'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from uninstall" -s h -l help -d 'Print help'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from status" -l system -d 'For all users of this machine, as root; without it for yourself'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "install" -d 'Put the units in place and listen on the socket; the first run starts the broker'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "uninstall" -d 'Stop the broker and take the units away; runs go on without it'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "status" -d 'Tell what there is. Exit code 3 if nobody listens, 4 if it is not installed'
+complete -c sandtest -n "__fish_sandtest_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sandtest -n "__fish_sandtest_using_subcommand status" -l socket -d 'Where the broker listens [default: where a run would ask]' -r -F
+complete -c sandtest -n "__fish_sandtest_using_subcommand status" -l json -d 'Print what the broker says as JSON'
+complete -c sandtest -n "__fish_sandtest_using_subcommand status" -s h -l help -d 'Print help'
+complete -c sandtest -n "__fish_sandtest_using_subcommand top" -l interval -d 'Ask the broker this often' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand top" -l socket -d 'Where the broker listens [default: where a run would ask]' -r -F
+complete -c sandtest -n "__fish_sandtest_using_subcommand top" -s h -l help -d 'Print help'
 complete -c sandtest -n "__fish_sandtest_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c sandtest -n "__fish_sandtest_using_subcommand simulate" -l family -d 'The kind of suites; all unless given' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand simulate" -l cases -d 'How many suites of each kind; one of one family is told in full' -r
@@ -116,16 +163,23 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand simulate" -l shuffled 
 complete -c sandtest -n "__fish_sandtest_using_subcommand simulate" -s h -l help -d 'Print help'
 complete -c sandtest -n "__fish_sandtest_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sandtest -n "__fish_sandtest_using_subcommand man" -s h -l help -d 'Print help'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "exec" -d 'Run a command, its shards or a list of commands, each in a cgroup of its own'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "show" -d 'Show the report of the last run again, or write it in another form'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "why" -d 'Tell what became of a job of the last run, and why: waits, freezes, evictions, ends'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "doctor" -d 'Tell what this environment allows, what is missing, and how to get it'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "profile" -d 'List, show and check profiles'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "replay" -d 'Step through a recorded run again and print what the governor decided'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "simulate" -d 'Run modelled jobs on a modelled machine, to see what the governor would do'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "completions" -d 'Print what a shell completes behind `sandtest`'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "man" -d 'Write the manual'
-complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile replay simulate completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "exec" -d 'Run a command, its shards or a list of commands, each in a cgroup of its own'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "show" -d 'Show the report of the last run again, or write it in another form'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "why" -d 'Tell what became of a job of the last run, and why: waits, freezes, evictions, ends'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "doctor" -d 'Tell what this environment allows, what is missing, and how to get it'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "profile" -d 'List, show and check profiles'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "serve" -d 'Share one budget among all runs of a user, or of the box'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "service" -d 'Put the broker in place as a service of systemd\'s, take it away, or tell of it'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "status" -d 'Tell how things stand at the broker: runs, jobs, memory, who waits for what'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "top" -d 'Watch that live, and freeze or kill jobs of your own'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "replay" -d 'Step through a recorded run again and print what the governor decided'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "simulate" -d 'Run modelled jobs on a modelled machine, to see what the governor would do'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "completions" -d 'Print what a shell completes behind `sandtest`'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "man" -d 'Write the manual'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and not __fish_seen_subcommand_from exec show why doctor profile serve service status top replay simulate completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from profile" -f -a "list" -d 'List the profiles that there are, and the one for this environment'
 complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from profile" -f -a "show" -d 'Print a profile as its file has it'
 complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from profile" -f -a "check" -d 'Say whether a file is a profile, or a project\'s file, and right'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "install" -d 'Put the units in place and listen on the socket; the first run starts the broker'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "uninstall" -d 'Stop the broker and take the units away; runs go on without it'
+complete -c sandtest -n "__fish_sandtest_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "status" -d 'Tell what there is. Exit code 3 if nobody listens, 4 if it is not installed'

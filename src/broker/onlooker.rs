@@ -2,7 +2,7 @@
 //!
 //! Says no `hello`, so that it is no run to anybody.
 
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::client::{self, Unserved};
 use super::lines::Lines;
 use super::protocol::{self, Fault, OfRun, Status, ToBroker, ToRun};
 use super::socket;
@@ -26,14 +27,9 @@ pub enum OnlookerError {
     /// At none of the places does anybody listen.
     #[error("no broker serves {}", places(.0))]
     Nobody(Vec<PathBuf>),
-    /// There is a socket, and it can't be connected to.
-    #[error("connect to {path}: {source}", path = path.display())]
-    Connect {
-        /// Where.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// There is something, and it can't be used.
+    #[error(transparent)]
+    Unusable(#[from] Unserved),
     /// The connection has ended.
     #[error("the broker at {path} has ended the connection{why}", path = path.display())]
     Ended {
@@ -100,10 +96,14 @@ impl Onlooker {
     pub async fn connect(path: Option<&Path>) -> Result<Onlooker, OnlookerError> {
         let places = path.map_or_else(socket::candidates, |path| vec![path.to_owned()]);
         for path in &places {
-            match UnixStream::connect(path).await {
-                Ok(stream) => return Ok(Onlooker::on(stream, path.clone())),
-                Err(error) if is_nobody(&error) => {}
-                Err(source) => return Err(OnlookerError::Connect { path: path.clone(), source }),
+            let broken = |source| Unserved::Connect { path: path.clone(), source };
+            match client::dial(path) {
+                Ok(stream) => {
+                    let stream = UnixStream::from_std(stream).map_err(broken)?;
+                    return Ok(Onlooker::on(stream, path.clone()));
+                }
+                Err(Unserved::Absent { .. } | Unserved::Silent { .. }) => {}
+                Err(why) => return Err(why.into()),
             }
         }
         Err(OnlookerError::Nobody(places))
@@ -147,7 +147,7 @@ impl Onlooker {
         match timeout(PATIENCE, self.stream.write_all(&line)).await {
             Ok(Ok(())) => Ok(()),
             // What it said before it went is still to be read: why it refuses us.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             Ok(Err(error)) => Err(self.ended(&format!(": {error}"))),
             Err(_) => Err(OnlookerError::Silent { path: self.path.clone() }),
         }
@@ -192,9 +192,4 @@ impl Onlooker {
     fn unexpected(&self, message: &ToRun) -> OnlookerError {
         self.fault(Fault::Malformed(format!("{message:?} is no answer to that").chars().take(200).collect()))
     }
-}
-
-/// Whether there is nobody, and not somebody who can't be reached.
-fn is_nobody(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

@@ -57,6 +57,9 @@ const EXAMPLES: &str = "Examples:
   See what happened
     sandtest show                                the last run again
     sandtest why 'cargo test'                    one of its jobs, with all that it waited for
+  Beside other runs
+    sandtest serve                               one budget for all of them, which find it by themselves
+    sandtest status                              who runs, and who waits for what
   Set the limits
     sandtest doctor                              what can be held here, and how to get more
     sandtest profile show auto --resolved        what holds here, and which line says so
@@ -83,6 +86,7 @@ enum Command {
     /// Share one budget among all runs of a user, or of the box
     Serve(Box<serve::ServeArgs>),
     /// Put the broker in place as a service of systemd's, take it away, or tell of it
+    #[command(after_help = service::EXAMPLES)]
     Service {
         /// What to do with it
         #[command(subcommand)]

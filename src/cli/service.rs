@@ -18,6 +18,15 @@ const NOT_RUNNING: u8 = 3;
 /// It is not installed.
 const NOT_INSTALLED: u8 = 4;
 
+/// Of `sandtest service`.
+pub const EXAMPLES: &str = "Examples:
+  For yourself
+    sandtest service install             from now on the first run starts the broker
+    sandtest service status              whether it is there, and listened for
+    sandtest service uninstall
+  For all users of the machine, as root
+    sandtest service install --system";
+
 /// What to do with the service
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ServiceCommand {

@@ -15,6 +15,10 @@ const WIDTH: usize = 80;
 
 /// Options of `sandtest status`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sandtest status                          the broker that a run of yours would ask
+  sandtest status --json                   the same for programs, sizes in bytes
+  sandtest status --socket /tmp/b.sock     another broker")]
 pub struct StatusArgs {
     /// Print what the broker says as JSON
     #[arg(long)]

@@ -57,7 +57,9 @@ fn without_a_broker_it_says_where_it_looked_and_what_to_do() {
     // What is there is no broker.
     std::fs::write(&socket, "").unwrap();
     let output = sandtest().arg("status").arg("--socket").arg(&socket).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(125));
+    assert!(told.contains("is a plain file"), "{told}");
 }
 
 #[test]

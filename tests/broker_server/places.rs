@@ -119,7 +119,7 @@ fn who_freezes_has_nothing_done_to_it() {
     let broker = Broker::with_budget(256, &["--jobs", "8"]);
     let (mut senior, mut run) = asked_to_freeze(&groups, &broker);
     run.say(json!({ "type": "frozen", "job": 0, "attempt": 1 }));
-    assert!(run.hears_nothing_for(Duration::from_secs(3)));
+    assert!(run.hears_nothing_for(Duration::from_secs(3)), "{}", run.hear());
     senior.end(0);
     assert_eq!(run.hear_next()["type"], "thaw");
     assert!(groups.says("frozen 0") && groups.says("populated 1"));

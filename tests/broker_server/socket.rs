@@ -124,6 +124,18 @@ fn without_runs_it_ends_after_its_time() {
 }
 
 #[test]
+fn who_only_looked_on_or_said_nothing_keeps_it_no_longer_than_it_was_there() {
+    let mut broker = Broker::start(&["--idle-exit", "300ms"]);
+    let (mut onlooker, silent) = (broker.connect(), broker.connect());
+    onlooker.say(json!({ "type": "status" }));
+    onlooker.hear_a("status");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(broker.child.try_wait().unwrap().is_none(), "somebody was there");
+    drop((onlooker, silent));
+    wait_until("it ends", || broker.child.try_wait().unwrap().is_some());
+}
+
+#[test]
 fn a_service_managers_socket_is_taken_and_left() {
     let folder = tempfile::tempdir().unwrap();
     let (socket, told) = (folder.path().join("b.sock"), folder.path().join("notify"));

@@ -7,7 +7,7 @@ The machine is a v1 memory cgroup of 1 GiB where this machine has such a hierarc
 run on, which then should be a guest of 1 GiB. Prints a line a test, and counts what is left out.
 """
 
-import glob, json, os, re, signal, subprocess, sys, tempfile, threading, time
+import glob, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 
 MIB = 1 << 20
 MACHINE, EDITOR = 1024, 300
@@ -140,10 +140,13 @@ def many(count):
 def scene(test):
     def play(machine):
         s = Scene(machine)
-        try: test(s)
+        try:
+            test(s)
+            s.close()
         finally:
-            if s.editor.poll() is None and sys.exc_info()[0]: s.editor.kill()
-        s.close()
+            if s.editor.poll() is None: s.editor.kill()
+            # Some write hundreds of MiB; what a failure is told by is in its message.
+            shutil.rmtree(s.folder, ignore_errors=True)
     play.__name__ = test.__name__
     return play
 

@@ -135,7 +135,7 @@ fn first(places: Vec<PathBuf>, named: bool) -> Found {
 ///
 /// # Errors
 /// [`Unserved`], without what is said there.
-pub(super) fn dial(path: &Path) -> Result<UnixStream, Unserved> {
+pub fn dial(path: &Path) -> Result<UnixStream, Unserved> {
     let length = path.as_os_str().as_bytes().len();
     if length > LONGEST_PATH {
         return Err(Unserved::TooLong { path: path.to_owned(), length });

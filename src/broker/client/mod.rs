@@ -16,7 +16,7 @@ mod line;
 mod link;
 mod words;
 
-pub use find::{Found, Unserved, find};
+pub use find::{Found, Unserved, dial, find};
 pub use greet::{Greeted, greet};
 pub use link::{Link, Told};
 pub use words::JobWords;

@@ -32,6 +32,8 @@ pub struct Client {
     pub samples: BTreeMap<AttemptId, Sample>,
     /// So much of that is believed; `None`: all.
     pub credit: Option<Bytes>,
+    /// So much of what it declared was believed, where not all is.
+    pub claimed: Bytes,
     /// Parts of a declaration that has not come to its end.
     pub declared: Vec<Job>,
     /// The job that it runs in, by a lease that nobody has shown yet.
@@ -55,11 +57,6 @@ impl Client {
         (self.pid, self.starttime)
     }
 
-    /// What may be believed of its samples.
-    pub fn believed(&self) -> Credit {
-        Credit(self.credit.unwrap_or(Bytes(u64::MAX)).0)
-    }
-
     /// Whether it can be talked to.
     pub fn is_connected(&self) -> bool {
         self.wire.is_some()
@@ -77,7 +74,7 @@ impl Client {
 
 /// What is left of what is believed.
 #[derive(Debug)]
-pub struct Credit(u64);
+pub struct Credit(pub u64);
 
 impl Credit {
     /// As much of this as is left.

@@ -6,7 +6,7 @@
 //!                  each job's group;  what its client says of it where there is none
 //! ```
 //!
-//! What a client says is believed up to its share where it is not the only user: a number costs nobody anything, and who
+//! What a client says is believed up to its share, and its user's, where it is not the only user: a number costs nobody anything, and who
 //! names a large one would stop all others.
 //!
 //! What runs have left behind that are gone is nobody's: it is taken off the budget until it is given back.
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Credit};
 use super::place::Place;
 use super::slice::Slice;
 use crate::kernel::KernelError;
@@ -119,13 +119,14 @@ impl Eyes {
     }
 
     /// Looks, at `now`, at what runs, client by client; at processor time only where that is asked for, and only now and
-    /// then.
+    /// then. `parts`: each user's even part of the budget, where what users say is not believed without bounds.
     pub fn look(
         &mut self,
         now: Duration,
         clients: &BTreeMap<ClientId, Client>,
         running: impl Iterator<Item = (ClientId, AttemptId)>,
         wants_cpu: bool,
+        parts: &BTreeMap<u32, Bytes>,
     ) -> Look {
         let with_cpu = wants_cpu && self.cpu_read.is_none_or(|then| now.saturating_sub(then) >= CPU_WINDOW);
         if with_cpu {
@@ -133,11 +134,13 @@ impl Eyes {
         }
         let mut ids: BTreeMap<ClientId, Vec<AttemptId>> = BTreeMap::new();
         running.for_each(|(client, id)| ids.entry(client).or_default().push(id));
+        let mut credits = credits(clients, parts);
         let (mut usage, mut charged, mut jobs) = (Bytes(0), Bytes(0), Vec::new());
         for (id, client) in clients {
             let run = self.runs.entry(*id).or_insert_with(|| Run::open(client));
             let running = ids.get(id).map_or(&[][..], Vec::as_slice);
-            run.look(now, client, running, with_cpu);
+            let credit = credits.entry(client.uid).or_insert(Credit(u64::MAX));
+            run.look(now, client, running, with_cpu, credit);
             let sum = run.seen.iter().fold(0, |sum: u64, job| sum.saturating_add(job.memory.0));
             let sum = Bytes(sum);
             // What a client says of its jobs is no less than what the kernel says of all of them.
@@ -260,12 +263,32 @@ impl Eyes {
     }
 }
 
+/// So much is believed of what all runs of a user say together: what those that are connected were told, or the user's even
+/// part of the budget. A lost one was told more, perhaps, and whoever comes again and again has many of them.
+fn credits(clients: &BTreeMap<ClientId, Client>, parts: &BTreeMap<u32, Bytes>) -> BTreeMap<u32, Credit> {
+    let mut told: BTreeMap<u32, u64> = BTreeMap::new();
+    for client in clients.values() {
+        let credit = client.credit.filter(|_| client.is_connected()).map_or(0, |credit| credit.0);
+        let of_user = told.entry(client.uid).or_default();
+        *of_user = of_user.saturating_add(credit);
+    }
+    parts.iter().map(|(uid, part)| (*uid, Credit(part.0.max(told.get(uid).copied().unwrap_or(0))))).collect()
+}
+
 impl Run {
     fn open(client: &Client) -> Run {
         Run { sensors: client.place.as_ref().and_then(|place| place.sensors()), ..Run::default() }
     }
 
-    fn look(&mut self, now: Duration, client: &Client, running: &[AttemptId], with_cpu: bool) {
+    /// `of_user`: what is left of what is believed of the user's samples.
+    fn look(
+        &mut self,
+        now: Duration,
+        client: &Client,
+        running: &[AttemptId],
+        with_cpu: bool,
+        of_user: &mut Credit,
+    ) {
         let charged = self.sensors.as_ref().and_then(GroupSensors::charged);
         if !with_cpu && self.is_still_true(now, charged, running) {
             return;
@@ -277,7 +300,8 @@ impl Run {
         // Numbers of jobs that are over come back in none.
         self.jobs.retain(|id, _| running.binary_search(id).is_ok());
         self.seen.clear();
-        let mut believed = client.believed();
+        let most = client.credit.map_or(of_user.0, |credit| credit.0.min(of_user.0));
+        let mut believed = Credit(most);
         for id in running {
             if self.sensors.is_some()
                 && !self.jobs.contains_key(id)
@@ -294,6 +318,7 @@ impl Run {
                 self.seen.push(JobReading { id: *id, memory, cpu });
             }
         }
+        of_user.0 -= most - believed.0;
     }
 
     fn is_still_true(&self, now: Duration, charged: Option<Bytes>, running: &[AttemptId]) -> bool {

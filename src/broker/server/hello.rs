@@ -12,7 +12,7 @@ use super::wire::Wire;
 use crate::broker::protocol::{Hello, RefusedFor, Scope, ToRun, VERSION};
 use crate::kernel::peer::Peer;
 use crate::kernel::readiness;
-use crate::model::JobId;
+use crate::model::{Bytes, JobId};
 use crate::policy::broker::{ClientId, Input, UserId};
 use crate::policy::tuning::SAMPLE_SLOWEST;
 
@@ -55,7 +55,9 @@ impl Hub {
             wire: Some(wire),
             place: place.or(shown),
             samples,
-            credit: None,
+            // Until it is told its share. One that believed all until then would take a lie for the fastest growth there is.
+            credit: self.fair_part(uid),
+            claimed: Bytes(0),
             declared: Vec::new(),
             inside: hello.inside.filter(|_| inside.is_none()),
             noted,

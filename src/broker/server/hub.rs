@@ -22,8 +22,8 @@ use super::onlookers::Shown;
 use crate::broker::metrics::{Metrics, MetricsError};
 use crate::broker::protocol::{Job, Scope, ToBroker, ToRun};
 use crate::kernel::readiness;
-use crate::model::{AttemptId, Bytes, text};
-use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings, UserId};
+use crate::model::Bytes;
+use crate::policy::broker::{Broker, ClientId, Effect, Force, Input, Settings};
 use crate::policy::tuning::{GOVERNOR_AT_REST, RECOVERY_PATIENCE, SUSPENDED, UNKNOWN_SIZE};
 
 /// No more than this part of the time is spent in looks: of thousands of jobs each takes milliseconds.
@@ -57,7 +57,7 @@ pub struct Hub {
     /// When it was looked last, and how long that took.
     looked: Option<(Duration, Duration)>,
     /// What is nobody's and off the budget.
-    nobodys: Bytes,
+    pub(super) nobodys: Bytes,
     /// Whether something has come that may let somebody start.
     stirred: bool,
     /// To whom something is said that is not sent yet.
@@ -67,7 +67,7 @@ pub struct Hub {
     /// Who ran something under the one before, and has not told yet what still runs.
     awaited: BTreeSet<Known>,
     /// Whether it was told that something can't be written; once is enough.
-    complained: bool,
+    pub(super) complained: bool,
 }
 
 impl Hub {
@@ -213,8 +213,14 @@ impl Hub {
             let message = format!("more than {MOST_PERMITS} jobs of one user are declared");
             return self.dismiss(id, &ToRun::Error { message, closing: true });
         }
-        if let Some(part) = self.fair_part() {
-            believe_up_to(part, &mut running);
+        if let Some(client) = self.clients.get(&id)
+            && let Some(part) = self.fair_part(client.uid)
+        {
+            // Of all of its runs, lost ones too: each time that it comes with another one would be another part.
+            let others = self.clients.iter().filter(|(other, of)| **other != id && of.uid == client.uid);
+            let claimed = others.fold(0, |sum: u64, (_, of)| sum.saturating_add(of.claimed.0));
+            let claimed = believe_up_to(Bytes(part.0.saturating_sub(claimed)), &mut running);
+            self.clients.entry(id).and_modify(|client| client.claimed = claimed);
         }
         self.take(Input::Declare(id, running.iter().map(Job::request).collect()));
         for job in &running {
@@ -232,10 +238,11 @@ impl Hub {
     }
 
     /// What a user may claim to have without being asked for it: its part of the budget, where there are others.
-    fn fair_part(&self) -> Option<Bytes> {
-        let users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+    pub(super) fn fair_part(&self, uid: u32) -> Option<Bytes> {
+        let mut users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
+        users.insert(uid);
         let budget = self.config.settings.governor.budget.filter(|_| self.config.scope == Scope::System)?;
-        Some(Bytes(budget.0 / (users.len() as u64).max(1)))
+        Some(Bytes(budget.0 / users.len() as u64))
     }
 
     /// Of this one it is known what still runs. When it is of all, the broker grants.
@@ -348,7 +355,12 @@ impl Hub {
     fn look(&mut self, now: Duration) {
         let begun = Instant::now();
         let waits = self.broker.somebody_waits();
-        let look = self.eyes.look(now, &self.clients, self.broker.running(), waits);
+        let parts: BTreeMap<u32, Bytes> = self
+            .clients
+            .values()
+            .filter_map(|client| Some((client.uid, self.fair_part(client.uid)?)))
+            .collect();
+        let look = self.eyes.look(now, &self.clients, self.broker.running(), waits, &parts);
         if look.nobodys != self.nobodys {
             self.nobodys = look.nobodys;
             self.set_budget();
@@ -399,119 +411,6 @@ impl Hub {
         let effects = self.broker.take(now, input);
         self.perform(effects);
     }
-
-    fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            self.count(&effect);
-            match effect {
-                Effect::Enforce(id, attempt, force) => self.enforce(id, attempt, force),
-                Effect::Cap(cap) => {
-                    if let Err(error) = self.eyes.set_cap(cap, self.nobodys, &self.clients) {
-                        self.complain(&error.to_string());
-                    }
-                }
-                Effect::Decided(None, _) => self.pass_on_to_all(&effect),
-                Effect::Freeze(id, _) | Effect::Evict(id, _) | Effect::Kill(id, _) => {
-                    self.pass_on(&effect, self.patience_with(id));
-                }
-                _ => self.pass_on(&effect, None),
-            }
-        }
-    }
-
-    /// Tells the client that an effect concerns.
-    fn pass_on(&mut self, effect: &Effect, patience: Option<Duration>) {
-        let within = patience.map(|patience| patience.as_millis() as u64);
-        if let Some((id, message)) = ToRun::of(effect, within) {
-            self.tell(id, &message);
-        }
-    }
-
-    /// Tells all that have jobs.
-    fn pass_on_to_all(&mut self, effect: &Effect) {
-        let Some(message) = ToRun::to_all(effect) else { return };
-        for id in self.broker.busy().collect::<Vec<_>>() {
-            self.tell(id, &message);
-        }
-    }
-
-    /// After how long the broker does itself what this client does not; `None` where it can't.
-    fn patience_with(&self, id: ClientId) -> Option<Duration> {
-        let place = self.clients.get(&id)?.place.as_ref()?;
-        self.config.settings.patience.filter(|_| place.has_right())
-    }
-
-    /// Tells people of something that goes on to be so: once.
-    fn complain(&mut self, message: &str) {
-        if !std::mem::replace(&mut self.complained, true) {
-            (self.config.log)(message);
-        }
-    }
-
-    /// Does what a client has not done.
-    fn enforce(&mut self, id: ClientId, attempt: Option<AttemptId>, force: Force) {
-        let Some(client) = self.clients.get(&id) else { return };
-        // Anybody may call a run anything.
-        let who =
-            format!("run {} of user {}, process {}", text::harmless(&client.run), client.uid, client.pid);
-        let what = match (attempt, force) {
-            (None, _) => "its connection is lost".to_owned(),
-            (Some(id), Force::Freeze) => format!("it did not freeze job {id}"),
-            (Some(id), Force::Kill) => format!("it did not end job {id}"),
-        };
-        let outcome = match client.place.as_ref().filter(|place| place.has_right()) {
-            None => "which the broker can't do".to_owned(),
-            Some(place) => match place.force(attempt, force) {
-                Ok(()) => "the broker did".to_owned(),
-                Err(error) => error.to_string(),
-            },
-        };
-        (self.config.log)(&format!("{who}: {what}: {outcome}"));
-        // Of a lost one that has not come back the state machine knows nothing any more.
-        if attempt.is_none() {
-            self.forget(id);
-        }
-    }
-
-    fn count(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Grant(id, attempt) => {
-                let Some(client) = self.clients.get_mut(id) else { return };
-                let waited = self.broker.waited(*id, *attempt).unwrap_or_default();
-                self.metrics.granted(waited);
-                if self.config.scope == Scope::System {
-                    self.metrics.granted_to(UserId(client.uid), waited);
-                }
-                if !std::mem::replace(&mut client.noted, true) {
-                    self.noted.add(client.process());
-                }
-            }
-            Effect::Share(id, share) => {
-                // All that one user has is its own business.
-                if let (Scope::System, Some(client)) = (self.config.scope, self.clients.get_mut(id)) {
-                    client.credit = Some(share.memory);
-                }
-            }
-            Effect::Decided(_, decision) => self.metrics.decided(decision),
-            Effect::Enforce(..) => self.metrics.enforced(),
-            _ => {}
-        }
-    }
-
-    /// Says something to a client, at the end of the step.
-    pub(super) fn tell(&mut self, id: ClientId, message: &ToRun) {
-        if let Some(wire) = self.clients.get(&id).and_then(|client| client.wire.as_ref()) {
-            wire.say(message);
-            self.told.insert(id);
-        }
-    }
-
-    /// Says one thing more, and ends the connection.
-    fn dismiss(&mut self, id: ClientId, message: &ToRun) {
-        if let Some(wire) = self.clients.get(&id).and_then(|client| client.wire.as_ref()) {
-            wire.dismiss(message);
-        }
-    }
 }
 
 /// Tells when one that is waited for will not come back.
@@ -527,12 +426,12 @@ async fn await_end(run: Known, news: WeakSender<News>) {
 }
 
 /// Makes what is declared come to no more than `part`. To say that one has much costs nothing, and nobody could start beside
-/// it.
-fn believe_up_to(part: Bytes, running: &mut [Job]) {
+/// it. Returns what it comes to.
+fn believe_up_to(part: Bytes, running: &mut [Job]) -> Bytes {
     let said = |job: &Job| job.memory.map_or(UNKNOWN_SIZE as u64, |memory| memory.0);
     let all = running.iter().fold(0, |sum: u64, job| sum.saturating_add(said(job)));
     if all <= part.0 {
-        return;
+        return Bytes(all);
     }
     let mut left = part.0;
     for job in running {
@@ -540,4 +439,5 @@ fn believe_up_to(part: Bytes, running: &mut [Job]) {
         left -= believed;
         job.memory = Some(Bytes(believed));
     }
+    part
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Connections at once.
@@ -30,7 +31,10 @@ pub const MOST_PERMITS: u32 = 10_000;
 
 /// How many are connected.
 #[derive(Debug, Clone, Default)]
-pub struct Crowd(Rc<RefCell<Counts>>);
+pub struct Crowd {
+    counts: Rc<RefCell<Counts>>,
+    emptied: Rc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -59,7 +63,7 @@ pub enum Full {
 impl Crowd {
     /// A place for one more of this user.
     pub fn seat(&self, user: u32) -> Result<Seat, Full> {
-        let mut counts = self.0.borrow_mut();
+        let mut counts = self.counts.borrow_mut();
         if counts.all >= MOST_CONNECTIONS {
             return Err(Full::All);
         }
@@ -72,16 +76,24 @@ impl Crowd {
         Ok(Seat { crowd: self.clone(), user })
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.borrow().all
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.counts.borrow().all == 0
+    }
+
+    /// Waits until the last of them goes: who has said no hello is no news to the loop.
+    pub async fn emptied(&self) {
+        self.emptied.notified().await;
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut counts = self.crowd.0.borrow_mut();
+        let mut counts = self.crowd.counts.borrow_mut();
         counts.all -= 1;
+        if counts.all == 0 {
+            self.crowd.emptied.notify_one();
+        }
         if let Some(of_user) = counts.of_user.get_mut(&self.user) {
             *of_user -= 1;
             if *of_user == 0 {
@@ -129,7 +141,7 @@ mod tests {
         seats.remove(0);
         drop(crowd.seat(1).unwrap());
         drop(seats);
-        assert_eq!((crowd.len(), crowd.0.borrow().of_user.len()), (0, 0));
+        assert!(crowd.is_empty() && crowd.counts.borrow().of_user.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - [`session`], [`limits`]: what a connection says, and how much of it is heard
 //! - [`wire`]: what is said to it
 //! - [`news`]: what the connections tell the loop
-//! - [`hub`], [`hello`]: the loop's side: who is there, what is decided, what becomes of it
+//! - [`hub`], [`hello`], [`effects`]: the loop's side: who is there, what is decided, what becomes of it
 //! - [`onlookers`]: what they are shown who only look on
 //! - [`scrape`]: what Prometheus reads, over HTTP
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
@@ -17,6 +17,7 @@
 
 mod before;
 mod client;
+mod effects;
 mod eyes;
 mod hello;
 mod hub;
@@ -189,7 +190,8 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
         tokio::select! {
             told = news.recv() => told.into_iter().for_each(|told| hub.hear(told)),
             () = until(wake) => {}
-            () = until(leave) => break,
+            () = until(leave) => if crowd.is_empty() { break },
+            () = crowd.emptied() => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = tick(&mut beat) => heartbeat.iter().for_each(|(_, beat)| beat()),
@@ -200,7 +202,8 @@ async fn run(listening: &Listening, config: Config, beside: impl FnOnce(Handle))
             hub.hear(told);
         }
         hub.step();
-        idle_since = if crowd.len() > 0 || !hub.is_idle() { None } else { idle_since.or(Some(hub.now())) };
+        let nobody = crowd.is_empty() && hub.is_idle();
+        idle_since = nobody.then(|| idle_since.unwrap_or_else(|| hub.now()));
     }
     hub.close();
     Ok(())

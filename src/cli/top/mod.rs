@@ -42,6 +42,10 @@ const SHORTEST: Duration = Duration::from_millis(250);
 
 /// Options of `sandtest top`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sandtest top                             `?` there tells the keys
+  sandtest top --interval 250ms
+  sandtest top --socket /tmp/b.sock        another broker")]
 pub struct TopArgs {
     /// Ask the broker this often
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = option::<Timeout>)]
