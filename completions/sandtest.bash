@@ -215,7 +215,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__exec)
-            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --jobserver --max-fail --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
+            opts="-p -E -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --each --filterset --filter --partition --list --no-tests --list-timeout --source-step --jobs --jobserver --max-fail --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -263,6 +263,38 @@ _sandtest() {
                     ;;
                 --shards)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --each)
+                    COMPREPLY=($(compgen -W "binary test" -- "${cur}"))
+                    return 0
+                    ;;
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --filterset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -E)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --partition)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-tests)
+                    COMPREPLY=($(compgen -W "fail pass" -- "${cur}"))
+                    return 0
+                    ;;
+                --list-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-step)
+                    COMPREPLY=($(compgen -W "build list" -- "${cur}"))
                     return 0
                     ;;
                 --jobs)

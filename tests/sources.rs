@@ -298,7 +298,7 @@ esac
     let scene = Scene::new().program("catch", catch);
     let ran = scene.run(&["--each", "test", "--", "./catch"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert_eq!(scene.ran(), ["adds\\, twice", "other"]);
+    assert_eq!(scene.ran(), ["--warn NoTests adds\\, twice", "--warn NoTests other"]);
 }
 
 #[test]

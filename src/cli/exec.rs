@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
 use super::reports::{ReportArgs, Reports, create, not_standard_output, tell};
-use super::select::{SelectArgs, Step};
+use super::select::{self, SelectArgs, Step};
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
@@ -48,6 +48,7 @@ const MOST_SHARDS: u32 = 100_000;
 /// Options of `sandtest exec`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "sandtest exec [OPTIONS] -- COMMAND [ARGUMENT]...\n       \
+    sandtest exec [OPTIONS] --each binary|test -- TEST-COMMAND [ARGUMENT]...\n       \
     sandtest exec [OPTIONS] --jobs-from FILE")]
 pub struct ExecArgs {
     /// Profile: a name, a file, or `auto` for the one of this environment
@@ -139,6 +140,10 @@ const EXAMPLES: &str = "Examples:
   One command, its streams untouched
     sandtest exec -- cargo test
     sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
+  Each test of a test command, or some of them
+    sandtest exec --each test -- cargo test            also pytest, and libtest, googletest and Catch2 binaries
+    sandtest exec -E 'binary(cli) & test(~parse)' --list -- cargo test
+    sandtest exec --each binary --partition slice:1/3 -- pytest
   Many
     sandtest exec --shards 4 -- pytest --shard {shard} each a part of it
     sandtest exec -j 4 --jobs-from tests.txt           one command a line
@@ -192,6 +197,9 @@ pub fn run(args: &ExecArgs) -> u8 {
 
 fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let step = args.select.step();
+    if step.is_some() {
+        select::end_with_parent();
+    }
     let Found { drafts, no_fail_fast } = found(args)?;
     let settings = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
     let mut profile = settings.profile.clone();

@@ -87,12 +87,8 @@ pub enum Step {
 }
 
 impl SelectArgs {
-    /// The step of another sandtest that this is. Then it ends with that one.
+    /// The step of another sandtest that this is.
     pub fn step(&self) -> Option<Step> {
-        if self.source_step.is_some() {
-            // An ordinary request to end: it has a group to empty and to remove.
-            let _ = set_parent_process_death_signal(Some(Signal::TERM));
-        }
         self.source_step
     }
 
@@ -134,9 +130,8 @@ impl SelectArgs {
             return drafts;
         }
         // A job is called the same, whatever others are chosen.
-        for (draft, name) in
-            names::names(&drafts).into_iter().zip(&mut drafts).map(|(name, draft)| (draft, name))
-        {
+        let named = names::names(&drafts);
+        for (draft, name) in drafts.iter_mut().zip(named) {
             draft.name = Some(name);
         }
         drafts.retain(|draft| {
@@ -180,6 +175,12 @@ impl SelectArgs {
     pub fn code(&self, code: u8) -> u8 {
         if code == NO_JOBS && self.no_tests == NoTests::Pass { OK } else { code }
     }
+}
+
+/// A step of another sandtest ends with that one.
+pub fn end_with_parent() {
+    // An ordinary request to end: there is a group to empty and to remove.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
 }
 
 fn binary(draft: &Draft) -> String {

@@ -101,7 +101,8 @@ impl Harness {
         Ok(match self {
             Harness::Libtest => libtest(arguments)?.of_some(tests),
             Harness::Googletest => googletest::of_some(arguments, &tests),
-            Harness::Catch2 | Harness::Catch2Old => catch2::of_some(arguments, &tests),
+            Harness::Catch2 => catch2::of_some(arguments, &tests),
+            Harness::Catch2Old => catch2::of_some_old(arguments, &tests),
         })
     }
 

@@ -79,6 +79,13 @@ pub fn names(list: &[u8]) -> Result<Vec<OsString>, Unlisted> {
     Ok(found)
 }
 
+/// The same with version 2, which would take it for well if none of them were there.
+pub fn of_some_old(arguments: &[OsString], tests: &[OsString]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["--warn", "NoTests"].map(OsString::from).into();
+    words.extend(of_some(arguments, tests));
+    words
+}
+
 /// Runs these tests. What the user chose, by names and tags, has chosen already; options stay.
 pub fn of_some(arguments: &[OsString], tests: &[OsString]) -> Vec<OsString> {
     let (mut words, _) = sorted(arguments);
@@ -141,7 +148,8 @@ fn takes_value(word: &OsStr) -> bool {
     known.iter().any(|option| word == *option)
 }
 
-/// A name as a test spec means it: what would be a wildcard, a tag or the next spec is escaped, and quotes hold the rest.
+/// A name as a test spec means it: what would be a wildcard, a tag or the next spec is escaped; only in quotes a tilde or a
+/// space at its begin is a part of it.
 fn specified(name: &str) -> String {
     let mut spec = String::new();
     for letter in name.chars() {
@@ -150,7 +158,7 @@ fn specified(name: &str) -> String {
         }
         spec.push(letter);
     }
-    spec
+    if name.starts_with(['~', ' ']) { format!("\"{spec}\"") } else { spec }
 }
 
 fn unescaped(text: &str) -> String {
@@ -173,6 +181,7 @@ mod tests {
     #[test]
     fn a_name_is_meant_as_it_is() {
         assert_eq!(specified("a, b[c]*"), "a\\, b\\[c]\\*");
+        assert_eq!(specified("~a, b"), "\"\\~a\\, b\"");
         let words = of_some(
             &["[tag]".into(), "-r".into(), "compact".into(), "name".into()],
             &["a".into(), "b,".into()],
