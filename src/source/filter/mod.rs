@@ -126,7 +126,7 @@ mod tests {
             ("binary(c*)", true),
             ("binary(~cl)", true),
             ("binary_id(tool::*)", true),
-            ("package(t{oo,aa}l)", true),
+            ("package(t{oo\\,aa}l)", true),
             ("package(=to)", false),
             ("binary(cli) & test(~pak)", true),
             ("binary(cli) and not test(~pak)", false),
