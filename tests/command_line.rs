@@ -613,6 +613,31 @@ fn a_stopped_sandtest_stops_its_jobs_and_their_clocks() {
 }
 
 #[test]
+fn what_ended_in_time_while_sandtest_stood_still_is_no_time_out() {
+    let job = |name: &str| format!("bash -c 'echo $$ > {name}; until test -e over; do sleep 0.05; done'\n");
+    let scene = Scene::new()
+        .file("list", (job("a") + &job("b") + "bash -c 'echo $$ > c; exec sleep 100'\n").as_bytes());
+    let child = scene.start(&["--timeout", "3s", "-j", "3", "--json", "events", "--jobs-from", "list"]);
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let job = |name: &str| fs::read_to_string(scene.path(name)).ok()?.trim().parse::<u32>().ok();
+    wait_until("the jobs are up", || ["a", "b", "c"].iter().all(|name| job(name).is_some()));
+    kill(pid, Signal::SIGSTOP).unwrap();
+    fs::write(scene.path("over"), "").unwrap();
+    let has_ended = |name: &str| state(job(name).unwrap()) == Some('Z');
+    wait_until("both have ended", || has_ended("a") && has_ended("b"));
+    // Nothing is to be seen of its clock.
+    std::thread::sleep(Duration::from_millis(3200));
+    kill(pid, Signal::SIGCONT).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    let events = scene.events("events");
+    let ends = events.iter().filter(|event| event["event"] == "attempt-finished");
+    let mut outcomes: Vec<_> = ends.map(|end| end["outcome"].as_str().unwrap().to_owned()).collect();
+    outcomes.sort();
+    assert_eq!(outcomes, ["exited", "exited", "timeout"], "{}", ran.err);
+    assert_eq!(ran.code, 100, "{}", ran.err);
+}
+
+#[test]
 fn at_a_terminal_the_job_reads_it_and_ctrl_z_and_ctrl_c_do_what_they_do() {
     let scene = Scene::new();
     let Some(terminal) = Terminal::open(scene.folder.path(), 80, 24) else { return };

@@ -52,6 +52,13 @@ pub fn try_wait(pidfd: &OwnedFd) -> Result<Option<(Exit, Duration)>, KernelError
     Ok(Some((exit, time(usage.ru_utime) + time(usage.ru_stime))))
 }
 
+/// Whether a child has ended and waits to be reaped.
+pub fn is_to_be_reaped(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), options).is_ok_and(|status| status.is_some())
+}
+
 /// Whether a child has been stopped since the last look, by which signal.
 pub fn stopped(pidfd: &OwnedFd) -> Option<i32> {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;

@@ -350,9 +350,8 @@ impl Drive {
                     }
                 }
                 Effect::Diagnose(id) => match self.shared.live.get(id) {
-                    // Its number may be another's by now.
-                    Some(live) if !live.reaped.get() => self.inquire(id, &live),
-                    Some(_) | None => more.push_back(Input::Diagnosed(id)),
+                    Some(live) if !live.has_ended() => self.inquire(id, &live),
+                    Some(_) | None => more.push_back(Input::WasOver(id)),
                 },
                 Effect::Slow(id, elapsed) => {
                     if let Some(live) = self.shared.live.get(id) {

@@ -181,6 +181,11 @@ impl LiveSet {
 }
 
 impl Live {
+    /// Whether its first process has ended, heard of or not.
+    pub fn has_ended(&self) -> bool {
+        self.reaped.get() || pidfd::is_to_be_reaped(self.pid)
+    }
+
     /// Sends `signal` to the attempt's process group; what is stopped wakes up to see it.
     pub fn signal(&self, signal: i32) {
         let Ok(signal) = Signal::try_from(signal) else { return };

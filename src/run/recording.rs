@@ -222,8 +222,8 @@ fn check_step(input: &Input, now: Duration, last: Duration, jobs: usize) -> Resu
     }
     let is_ours = |id: &AttemptId| (id.job.0 as usize) < jobs && (id.number as usize) < MOST;
     let ids: Vec<AttemptId> = match input {
-        Input::Started(id) | Input::Removed(id) | Input::Active(id, _) | Input::Diagnosed(id) => vec![*id],
-        Input::Exited(id) => vec![*id],
+        Input::Started(id) | Input::Exited(id) | Input::Removed(id) | Input::Active(id, _) => vec![*id],
+        Input::Diagnosed(id) | Input::WasOver(id) => vec![*id],
         Input::Heard(Heard::Grant(id) | Heard::Freeze(id) | Heard::Thaw(id) | Heard::Evict(id)) => vec![*id],
         Input::Ended(end) => vec![end.id],
         Input::Sense(reading) => reading.jobs.iter().map(|job| job.id).collect(),

@@ -137,18 +137,6 @@ fn lies(attack: &Attack) {
     thread::sleep(Duration::from_millis(500));
 }
 
-fn scrapes(attack: &Attack) {
-    let mut path = attack.socket.clone().into_os_string();
-    path.push(".metrics");
-    let elsewhere = Attack { socket: path.into(), ..attack.clone() };
-    // As many as are heard at once.
-    let mut streams: Vec<UnixStream> = (0..16).map(|_| elsewhere.connect()).collect();
-    for stream in &mut streams {
-        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-    }
-    streams.iter_mut().for_each(|stream| drop(stream.read_to_end(&mut Vec::new())));
-}
-
 /// What is the matter with a run of this user meanwhile.
 fn honest(socket: &Path, uid: u32, time: Duration) -> Vec<Duration> {
     let mut run = Client::over(connect_as(uid, socket));
@@ -178,7 +166,7 @@ fn hostile_clients_cost_their_own_connections() {
     let _turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).unwrap();
-    let attacks: [(&str, fn(&Attack)); 9] = [
+    let attacks: [(&str, fn(&Attack)); 8] = [
         ("garbage", garbage),
         ("half messages", halves),
         ("one long line", one_long_line),
@@ -187,7 +175,6 @@ fn hostile_clients_cost_their_own_connections() {
         ("claims", claims),
         ("want and withdraw", flood),
         ("lies", lies),
-        ("scrapes", scrapes),
     ];
     let alone = attacks.iter().map(|attack| std::slice::from_ref(attack));
     for set in alone.chain([&attacks[..]]) {

@@ -42,17 +42,26 @@ def eventually(what, holds, seconds=1.0):
         time.sleep(0.01)
 
 
+def awake():
+    """The broker serves. It takes longer to start here than a run waits for an answer, but where that is the matter."""
+    equal("greeting", Client().hello()["type"], "welcome")
+
+
 def service(verb, code=0): return call(SANDTEST, "service", verb, *OPTION, code=code)
 
 
 def show(unit, name): return call(*SYSTEMCTL, "show", "--value", f"--property={name}", unit).strip()
 
 
+PLACED = []  # whether it is: that and its end cost half a minute here, so it stays until the last test
+
+
 @contextlib.contextmanager
 def installed():
-    service("install")
+    """The service is in place, and nobody has been served yet."""
+    if not PLACED: service("install"); PLACED.append(True)
     try: yield
-    finally: service("uninstall")
+    finally: call(*SYSTEMCTL, "stop", "sandtest.service", "sandtest.slice")
 
 
 class Client:
@@ -193,9 +202,14 @@ def text(path):
 def b06_the_first_exec_starts_the_broker_and_runs_live_in_the_slice():
     if ROOT: raise Skip("the user's service: as dev")
     with installed(), tempfile.TemporaryDirectory() as d:
-        equal("before", show("sandtest.service", "ActiveState"), "inactive")
-        p = start("--", "cat", "/proc/self/cgroup", folder=d)
-        equal("exit", (p.wait(), p.stderr.read()), (0, ""))
+        for _ in range(3):
+            equal("before", show("sandtest.service", "ActiveState"), "inactive")
+            p = start("--", "cat", "/proc/self/cgroup", folder=d)
+            came = (p.wait(), p.stderr.read())
+            # To start it takes about as long here as a run waits for an answer. Then the next one finds it cold as well.
+            if "does not answer" not in came[1]: break
+            call(*SYSTEMCTL, "stop", "sandtest.service")
+        equal("exit", came, (0, ""))
         equal("the broker", show("sandtest.service", "ActiveState"), "active")
         begun = events(d)[0]
         equal("isolation and broker", (begun["isolation"], begun["broker"]["scope"]), ("cgroup", "user"))
@@ -207,24 +221,42 @@ def b06_the_first_exec_starts_the_broker_and_runs_live_in_the_slice():
         equal("after a reload", limit(), budget)
 
 
+@contextlib.contextmanager
+def gated(count):
+    """A run, two at once, of jobs that end when a gate is opened: its folder, its process, and what opens the gate once."""
+    with tempfile.TemporaryDirectory() as d:
+        os.mkfifo(f"{d}/gate")
+        open(f"{d}/jobs", "w").write("cat gate\n" * count)
+        def release():
+            try: os.close(os.open(f"{d}/gate", os.O_WRONLY | os.O_NONBLOCK))
+            except OSError: pass  # nobody is there yet
+        p = start("-j2", "--jobs-from", "jobs", folder=d)
+        try: yield d, p, release
+        finally: p.terminate(); p.wait()
+
+
+def told(folder): return [e["what"] for e in events(folder) if e["event"] == "broker"]
+
+
 @test
 def b07_a_restart_of_the_broker_loses_nothing():
     if ROOT: raise Skip("the user's service: as dev")
-    with installed(), tempfile.TemporaryDirectory() as d:
-        mark = f"{4 + SLOW / 15:.1f}"
-        open(f"{d}/jobs", "w").write(f"sleep {mark}\n" * 6)
-        p = start("-j2", "--jobs-from", "jobs", folder=d)
-        eventually("two never ended", lambda: len(finished(d)) >= 2, 60)
-        before = show("sandtest.service", "MainPID")
-        call(*SYSTEMCTL, "restart", "sandtest.service")
-        assert show("sandtest.service", "MainPID") not in (before, "0")
-        equal("exit", p.wait(), 0)
-        outcomes = [(a["attempt"], a["outcome"], a["exit_code"]) for a in finished(d)]
-        equal("attempts", outcomes, [(1, "exited", 0)] * 6)
-        told = [e["what"] for e in events(d) if e["event"] == "broker"]
-        equal("first and last that was told", (told[0], told[-1]), ("lost", "back"))
-        # The new one knows of what it has not granted, and of nothing else afterwards.
-        eventually("a run is left at the broker", lambda: status()["runs"] == 0, 10)
+    with installed():
+        awake()
+        with gated(6) as (d, p, release):
+            eventually("two never ended", lambda: release() or len(finished(d)) >= 2, 60)
+            eventually("the next two never began", lambda: status()["running"] == 2, 60)
+            before = show("sandtest.service", "MainPID")
+            call(*SYSTEMCTL, "restart", "sandtest.service")
+            assert show("sandtest.service", "MainPID") not in (before, "0")
+            eventually(lambda: f"the run did not come back: {told(d)}", lambda: told(d)[-1:] == ["back"], 20)
+            eventually("what runs is not known", lambda: status()["running"] == 2, 10)
+            eventually("it does not end", lambda: release() or p.poll() is not None, 60)
+            equal("exit", p.wait(), 0)
+            equal("attempts", [(a["attempt"], a["outcome"], a["exit_code"]) for a in finished(d)], [(1, "exited", 0)] * 6)
+            equal("what was told first", told(d)[0], "lost")
+            # The new one knows of what it has not granted, and of nothing else afterwards.
+            eventually("a run is left at the broker", lambda: status()["runs"] == 0, 10)
 
 
 def status():
@@ -235,23 +267,26 @@ def status():
 
 @test
 def b08_a_broker_that_is_killed_in_mid_run_comes_back():
-    with installed(), tempfile.TemporaryDirectory() as d:
-        mark = f"{3 + SLOW / 15:.1f}"
-        open(f"{d}/jobs", "w").write(f"sleep {mark}\n" * 6)
-        p = start("-j2", "--jobs-from", "jobs", folder=d)
-        for done in (1, 3):
-            eventually("none ended", lambda: len(finished(d)) >= done, 60)
-            before = show("sandtest.service", "MainPID")
-            os.kill(int(before), signal.SIGKILL)
-            eventually("it did not come back", lambda: show("sandtest.service", "MainPID") not in (before, "0"), 20)
-        equal("exit", p.wait(), 0)
-        equal("attempts", [(a["attempt"], a["exit_code"]) for a in finished(d)], [(1, 0)] * 6)
+    with installed():
+        awake()
+        with gated(8) as (d, p, release):
+            for killed in (1, 2):
+                eventually("two never ran", lambda: status()["running"] == 2, 60)
+                before = show("sandtest.service", "MainPID")
+                os.kill(int(before), signal.SIGKILL)
+                eventually(lambda: f"the run did not come back: {told(d)}", lambda: told(d).count("back") == killed, 30)
+                assert show("sandtest.service", "MainPID") not in (before, "0")
+                eventually("what runs is not known", lambda: status()["running"] == 2, 10)
+                eventually("none ended", lambda: release() or len(finished(d)) >= 2 * killed, 60)
+            eventually("it does not end", lambda: release() or p.poll() is not None, 60)
+            equal("exit", p.wait(), 0)
+            equal("attempts", [(a["attempt"], a["outcome"], a["exit_code"]) for a in finished(d)], [(1, "exited", 0)] * 8)
 
 
 @contextlib.contextmanager
 def profile(text):
     """What the service and the runs find as the profile of this environment."""
-    path = os.path.expanduser("~/.config/sandtest/native.yaml")
+    path = "/etc/sandtest/native.yaml" if ROOT else os.path.expanduser("~/.config/sandtest/native.yaml")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     open(path, "w").write(f"extends: native\n{text}\n")
     try: yield
@@ -265,6 +300,7 @@ def b09_what_is_in_the_slice_and_no_runs_is_off_the_budget():
     budget = lambda: json.loads(call(SANDTEST, "status", "--json"))["budget"]
     with profile("budget: {memory_max: 512MiB}"), installed(), contextlib.ExitStack() as stack:
         d, e = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))
+        awake()
         held = start("--", HOG, "20", "3600", folder=d)
         stack.callback(lambda: (held.terminate(), held.wait()))
         eventually("the first run's job never began", lambda: status()["used"] > 10 * MIB, 60)
@@ -292,16 +328,23 @@ class Watch(threading.Thread):
     def run(self):
         looked, runs = 0, {}
         while not self.stopped.wait(0.05):
-            now = time.monotonic()
+            now = time.time()
             if now - looked > 0.5:
                 runs = {uid: glob.glob(f"{slice_of(uid)}/*.scope/sandtest-run-*") for uid in self.uids}
                 looked = now
             sample = {}
             for uid, folders in runs.items():
-                memory = sum(int(text(f"{folder}/memory.current") or 0) for folder in folders)
+                memory = sum(self.held(folder) for folder in folders)
                 jobs = sum("populated 1" in text(f"{group}/cgroup.events") for folder in folders for group in self.jobs(folder))
                 sample[uid] = (memory, jobs)
             self.samples.append((now, sample))
+
+    @staticmethod
+    def held(folder):
+        """Without page cache, which the kernel takes back before anything else."""
+        stat = dict(line.split() for line in text(f"{folder}/memory.stat").splitlines())
+        cache = int(stat.get("active_file", 0)) + int(stat.get("inactive_file", 0))
+        return max(0, int(text(f"{folder}/memory.current") or 0) - cache)
 
     @staticmethod
     def jobs(folder):
@@ -317,29 +360,34 @@ def b10_three_users_share_the_box():
     users = {"root": 0, "dev": 1000, "dev2": 1001}
     with installed(), contextlib.ExitStack() as stack:
         before, watch, runs = kills(), Watch(users.values()), []
-        # Wake it first: the first one has no start on the others.
-        Client().hello()
+        # The first one has no start on the others.
+        awake()
         watch.start()
-        for user, count, jobs in (("dev", 2, 14), ("dev2", 1, 28), ("root", 2, 14)):
+        for user, count, jobs in (("dev", 2, 10), ("dev2", 1, 20), ("root", 2, 10)):
             for _ in range(count):
                 d = stack.enter_context(tempfile.TemporaryDirectory())
                 # 150 MiB each, at 100 MiB a second: each run alone would fill the budget.
-                open(f"{d}/jobs", "w").write(f"{HOG} 150 6 100\n" * jobs)
+                open(f"{d}/jobs", "w").write(f"{HOG} 150 8 100\n" * jobs)
                 runs.append((user, d, start("-j8", "--no-fail-fast", "--jobs-from", "jobs", folder=d, user=None if user == "root" else user)))
-        ends = {}
+                # One after the other: five at once wait for their scopes for longer than they would elsewhere.
+                eventually("a run never began", lambda: events(d) or runs[-1][2].poll() is not None, 60)
+                equal(f"isolation of a run of {user}", [e["isolation"] for e in events(d)[:1]], ["cgroup"])
+        until = {}
         for user, d, p in runs:
             try: _, err = p.communicate(timeout=1200)
             except subprocess.TimeoutExpired: p.kill(); raise AssertionError(f"a run of {user} did not end: {len(finished(d))} done")
             equal(f"exit of a run of {user}", (p.returncode, err[-400:] if p.returncode else ""), (0, ""))
-            ends.setdefault(user, []).append(time.monotonic())
+            # So long this user wanted more than it had: until the last of its attempts began.
+            begun = [(events(d)[0]["time_ms"] + a["began_ms"]) / 1000 for a in finished(d)]
+            until[user] = max(until.get(user, 0), *begun)
         watch.stop()
         budget = events(runs[0][1])[0]["budget"]["memory_max"]
         most = max(sum(memory for memory, _ in sample.values()) for _, sample in watch.samples)
         assert most <= budget, f"{most / MIB:.0f} MiB of {budget / MIB:.0f}"
         equal("kills of the kernel", kills() - before, 0)
-        # While all of them want more than they have: until the last job of somebody's has started.
+        # While all of them want more than they have.
         began = {user: next(at for at, sample in watch.samples if sample[uid][1]) for user, uid in users.items()}
-        first, last = max(began.values()), min(min(at) for at in ends.values()) - 15
+        first, last = max(began.values()), min(until.values())
         window = [(at, sample) for at, sample in watch.samples if first <= at <= last]
         assert window and window[-1][0] - window[0][0] >= 60, f"only {last - first:.0f} s in which all want something"
         had = {user: sum((b[0] - a[0]) * a[1][uid][1] for a, b in zip(window, window[1:])) for user, uid in users.items()}
@@ -378,9 +426,10 @@ def rogue(folder):
     while client.hear()["type"] != "grant": pass
     client.socket.settimeout(None)
     os.mkdir(f"{run}/0-1")
-    # To 440 MiB at once, then slowly: what grows faster than it can be frozen is killed.
-    grow = ("import time; held = []\nfor step in range(1000):\n    held.append(b'x' * ((16 if step < 28 else 2) << 20))\n"
-            "    time.sleep(0 if step < 28 else 0.5)")
+    # It has worked for longer than all of this takes, or it would be evicted for having stood still for longer than that;
+    # and it grows so fast that it is frozen for it, and to less than would have to be evicted.
+    grow = ("import time; held = []; time.sleep(15)\nfor step in range(34):\n    held.append(b'x' * (16 << 20))\n"
+            "    time.sleep(0.05)\ntime.sleep(3600)")
     job = subprocess.Popen(["python3", "-c", grow], preexec_fn=lambda: open(f"{run}/0-1/cgroup.procs", "w").write("0"))
     client.say(type="born", job=0, attempt=1)
     open(f"{folder}/group", "w").write(f"{run}/0-1")
@@ -396,11 +445,14 @@ def rogue(folder):
 @test
 def b11_who_does_not_freeze_is_frozen_and_then_killed():
     if not ROOT: raise Skip("the system's service: as root")
-    with installed(), tempfile.TemporaryDirectory() as d:
+    # Far above the line at which it is evicted it is frozen: here a look comes late. Of 2 GiB, without the lines, all but 150
+    # MiB are available, and the budget is half.
+    with profile("pressure: {yellow: 55%, orange: 55%, red: 1%}"), installed(), tempfile.TemporaryDirectory() as d:
         os.chmod(d, 0o777)
+        awake()
         # A senior one: the last of all is neither frozen nor killed.
-        senior = start("--", HOG, "400", "1000", folder=d)
-        eventually("the senior job never began", lambda: status()["used"] > 300 * MIB, 60)
+        senior = start("--", HOG, "300", "1000", folder=d)
+        eventually("the senior job never began", lambda: status()["used"] > 250 * MIB, 60)
         who = pwd.getpwnam("dev2")
         shutil.copy(__file__, f"{d}/broker.py")
         p = subprocess.Popen(["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--init-groups", "systemd-run", "--user", "--scope",
@@ -427,7 +479,7 @@ def b11_who_does_not_freeze_is_frozen_and_then_killed():
             log = call("journalctl", "--no-pager", "-u", "sandtest.service")
             assert "did not freeze" in log, log
             # What nobody keeps any more is free again.
-            eventually("its memory is kept", lambda: status()["used"] < 600 * MIB, 10)
+            eventually("its memory is kept", lambda: status()["used"] < 400 * MIB, 10)
         finally:
             senior.terminate(); senior.wait()
             p.kill(); p.wait()
@@ -454,6 +506,7 @@ def main(args):
             print("FAIL ", f.__name__, "-", str(e)[:1500] or type(e).__name__, flush=True)
             continue
         print(f"ok    {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+    if PLACED: service("uninstall")
     for line in SKIPPED: print("skip ", line)
     print(f"{passed} passed, {failed} failed, {len(SKIPPED)} skipped")
     sys.exit(1 if failed else 0)

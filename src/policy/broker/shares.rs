@@ -87,24 +87,38 @@ fn sane(weight: f64) -> f64 {
 pub struct Claim {
     /// For how much it counts.
     pub weight: f64,
-    /// How much it could use.
+    /// How much it could use now.
     pub demand: f64,
+    /// How much it may have.
+    pub most: f64,
 }
 
-/// Divides `capacity`: nobody gets more than it could use, and what it leaves goes to the others by their weights. The sum
-/// is the capacity, or all that is asked for.
+/// Divides `capacity`: first nobody gets more than it could use, and what it leaves goes to the others by their weights;
+/// then what nobody could use now goes to all that may have it. The sum is the capacity, or all that they may have.
 pub fn divide(capacity: f64, claims: &[Claim]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..claims.len()).collect();
-    let level = |at: &usize| claims[*at].demand.max(0.0) / sane(claims[*at].weight);
+    let wanted: Vec<(f64, f64)> =
+        claims.iter().map(|claim| (claim.weight, claim.demand.min(claim.most))).collect();
+    let mut given = fill(capacity, &wanted);
+    let allowed: Vec<(f64, f64)> =
+        claims.iter().zip(&given).map(|(claim, given)| (claim.weight, claim.most - given)).collect();
+    let rest = fill(capacity - given.iter().sum::<f64>(), &allowed);
+    given.iter_mut().zip(rest).for_each(|(given, more)| *given += more);
+    given
+}
+
+/// Divides by weights among those who take so much at most: `(weight, most)`.
+fn fill(capacity: f64, takers: &[(f64, f64)]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..takers.len()).collect();
+    let level = |at: &usize| takers[*at].1.max(0.0) / sane(takers[*at].0);
     // Who could use least for its weight is satisfied first.
     order.sort_by(|a, b| level(a).total_cmp(&level(b)));
     let mut left = capacity.max(0.0);
-    let mut weights: f64 = claims.iter().map(|claim| sane(claim.weight)).sum();
-    let mut given = vec![0.0; claims.len()];
+    let mut weights: f64 = takers.iter().map(|(weight, _)| sane(*weight)).sum();
+    let mut given = vec![0.0; takers.len()];
     for at in order {
-        let weight = sane(claims[at].weight);
+        let weight = sane(takers[at].0);
         let part = if weights > 0.0 { (left * weight / weights).min(left) } else { left };
-        given[at] = claims[at].demand.max(0.0).min(part);
+        given[at] = takers[at].1.max(0.0).min(part);
         left -= given[at];
         weights -= weight;
     }
@@ -118,7 +132,7 @@ mod tests {
     use super::*;
 
     fn claim(weight: f64, demand: f64) -> Claim {
-        Claim { weight, demand }
+        Claim { weight, demand, most: f64::INFINITY }
     }
 
     #[test]
@@ -126,8 +140,16 @@ mod tests {
         let given = divide(12.0, &[claim(1.0, 100.0), claim(2.0, 100.0), claim(1.0, 0.0)]);
         assert_eq!(given, [4.0, 8.0, 0.0]);
         assert_eq!(divide(12.0, &[claim(1.0, 2.0), claim(1.0, 100.0)]), [2.0, 10.0]);
-        assert_eq!(divide(12.0, &[claim(1.0, 2.0), claim(5.0, 3.0)]), [2.0, 3.0]);
         assert_eq!(divide(12.0, &[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn what_nobody_could_use_now_goes_to_all_that_may_have_it() {
+        assert_eq!(divide(12.0, &[claim(1.0, 2.0), claim(2.0, 4.0)]), [4.0, 8.0]);
+        let capped = Claim { most: 3.0, ..claim(1.0, 2.0) };
+        assert_eq!(divide(12.0, &[capped, claim(1.0, 1.0)]), [3.0, 9.0]);
+        assert_eq!(divide(12.0, &[capped, capped]), [3.0, 3.0]);
+        assert_eq!(divide(2.0, &[capped, capped]), [1.0, 1.0]);
     }
 
     #[test]
@@ -157,7 +179,8 @@ mod tests {
             capacity in 0.0f64..1000.0,
             claims in prop::collection::vec((0.1f64..10.0, 0.0f64..500.0), 1..12),
         ) {
-            let claims: Vec<Claim> = claims.into_iter().map(|(weight, demand)| claim(weight, demand)).collect();
+            let claims: Vec<Claim> =
+                claims.into_iter().map(|(weight, demand)| Claim { most: demand, ..claim(weight, demand) }).collect();
             let given = divide(capacity, &claims);
             let (sum, wanted) = (given.iter().sum::<f64>(), claims.iter().map(|claim| claim.demand).sum::<f64>());
             prop_assert!((sum - capacity.min(wanted)).abs() < 1e-6, "{sum} of {capacity}");

@@ -90,7 +90,8 @@ impl Broker {
         }
     }
 
-    /// What each client may count on: the budget and the jobs, divided among users and then among the runs of each.
+    /// What each client may count on: the budget and the jobs, divided among users and then among the runs of each. What no
+    /// run of a user asks for is divided, too: one that wants nothing more has jobs that grow.
     pub fn shares(&self) -> Vec<(ClientId, Share)> {
         let jobs = f64::from(self.settings.governor.jobs.max(1));
         let budget = self.governor.budget().0;
@@ -108,6 +109,7 @@ impl Broker {
             let claim = |of: &super::client::Client, held: f64| Claim {
                 weight: of.account.weight(),
                 demand: if of.wants_more() { f64::INFINITY } else { held },
+                most: f64::INFINITY,
             };
             let of_memory: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, of.memory)).collect();
             let of_jobs: Vec<Claim> = runs.iter().map(|(_, of)| claim(of, f64::from(of.load))).collect();
@@ -131,12 +133,17 @@ impl Broker {
         let claim = |id: &UserId| {
             let user = self.users.get(id)?;
             let (held, most) = of(user);
-            let demand = if waits(id) { f64::INFINITY } else { held };
-            Some(Claim { weight: user.account.weight(), demand: demand.min(most.unwrap_or(f64::INFINITY)) })
+            let most = most.unwrap_or(f64::INFINITY);
+            let demand = if waits(id) { f64::INFINITY } else { held.min(most) };
+            // Beside others what it says that it holds is believed up to its share, so it has none of what it doesn't ask for.
+            let most = if users.len() > 1 { demand.min(most) } else { most };
+            Some(Claim { weight: user.account.weight(), demand, most })
         };
         // All of these are known: they were taken from there.
-        let claims: Vec<Claim> =
-            users.iter().map(|id| claim(id).unwrap_or(Claim { weight: 1.0, demand: 0.0 })).collect();
+        let claims: Vec<Claim> = users
+            .iter()
+            .map(|id| claim(id).unwrap_or(Claim { weight: 1.0, demand: 0.0, most: 0.0 }))
+            .collect();
         divide(all, &claims)
     }
 }

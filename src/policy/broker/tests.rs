@@ -319,6 +319,18 @@ fn what_all_may_count_on_is_no_more_than_there_is() {
 }
 
 #[test]
+fn a_run_that_wants_nothing_more_may_count_on_what_others_leave() {
+    let mut world = World::new(1024, 8);
+    let (one, two) = (world.hello(user(1)), world.hello(user(1)));
+    world.want(one, Job::new(0, 10, LONG));
+    world.want(two, Job::new(0, 10, LONG));
+    world.pass(ms(3000));
+    let shares: BTreeMap<ClientId, Share> = world.broker.shares().into_iter().collect();
+    assert!(shares.values().all(|share| share.memory > Bytes::mib(400) && share.jobs == 4), "{shares:?}");
+    assert!(shares.values().map(|share| share.memory.0).sum::<u64>() <= world.budget.0);
+}
+
+#[test]
 fn who_has_nothing_is_made_room_for_by_those_who_have_most() {
     let mut world = World::new(1024, 8);
     let (first, second) = (world.hello(user(1)), world.hello(user(2)));

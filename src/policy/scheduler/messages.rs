@@ -125,6 +125,8 @@ pub enum Input {
     Active(AttemptId, Activity),
     /// What [`Effect::Diagnose`] asked for is done.
     Diagnosed(AttemptId),
+    /// What [`Effect::Diagnose`] asks about had ended by itself: not its time was up, but we were late to hear of it.
+    WasOver(AttemptId),
     /// Someone asked for the end: with this signal.
     Interrupt(i32),
     /// Someone asked again, or does not want to wait.
@@ -172,7 +174,7 @@ pub enum Effect {
     CheckActivity(AttemptId),
     /// Take a first look at its threads.
     Glance(AttemptId),
-    /// Find out why it hangs, and say when that is done with [`Input::Diagnosed`].
+    /// Find out why it hangs, and say when that is done with [`Input::Diagnosed`], or [`Input::WasOver`].
     Diagnose(AttemptId),
     /// Send this signal to all of it.
     Signal(AttemptId, i32),

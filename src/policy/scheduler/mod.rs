@@ -188,6 +188,7 @@ impl Scheduler {
             Input::Removed(id) => self.removed(id),
             Input::Active(id, seen) => self.active(now, id, seen, &mut effects),
             Input::Diagnosed(id) => self.diagnosed(now, id, &mut effects),
+            Input::WasOver(id) => self.was_over(id),
             Input::Interrupt(signal) => self.interrupt(now, signal, &mut effects),
             Input::KillAll => self.kill_all(&mut effects),
             Input::Sense(reading) => self.sense(now, reading, &mut effects),

@@ -78,6 +78,15 @@ impl Scheduler {
         }
     }
 
+    /// Nothing was done to it: how it ended is its own.
+    pub(super) fn was_over(&mut self, id: AttemptId) {
+        if let Some(running) = self.find(id)
+            && let Phase::Diagnosing { .. } = running.phase
+        {
+            running.phase = Phase::Exited;
+        }
+    }
+
     /// The one way in which an attempt is asked to end: a signal, its grace, and then the kill.
     fn stop(&mut self, now: Duration, at: usize, why: Ended, signal: i32, effects: &mut Vec<Effect>) {
         let running = &mut self.running[at];

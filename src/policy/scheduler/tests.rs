@@ -403,6 +403,18 @@ fn nobody_runs_out_of_time_while_the_machine_is_suspended() {
     assert_eq!(effects, [Effect::Diagnose(attempt(0, 1))]);
 }
 
+#[test]
+fn what_had_ended_by_itself_when_we_came_late_is_no_time_out() {
+    let mut run = Scheduler::new(settings(1), jobs(Some(SECOND), 1));
+    let id = attempt(0, 1);
+    run.step(ms(0), Input::Begin);
+    run.step(ms(0), Input::Started(id));
+    assert_eq!(run.step(ms(1500), Input::Tick), [Effect::Diagnose(id)]);
+    assert_eq!(run.step(ms(1500), Input::WasOver(id)), []);
+    run.step(ms(1500), ended(id, Exit::Code(0)));
+    assert_eq!(run.tally().passed, 1);
+}
+
 /// One job with these settings, started at 0.
 fn started(spec: impl Fn(JobSpec) -> JobSpec) -> Scheduler {
     let specs = jobs(None, 1).into_iter().map(spec).collect();
@@ -668,6 +680,7 @@ enum Happens {
     Exits,
     Active(u64),
     Diagnosed,
+    WasOver,
     Removed,
     Interrupt,
     KillAll,
@@ -685,6 +698,7 @@ fn what_happens() -> impl proptest::strategy::Strategy<Value = (Happens, usize, 
         1 => Just(Happens::Exits),
         1 => (0..9u64).prop_map(Happens::Active),
         3 => Just(Happens::Diagnosed),
+        1 => Just(Happens::WasOver),
         3 => Just(Happens::Removed),
         1 => Just(Happens::Interrupt),
         1 => Just(Happens::KillAll),
@@ -774,6 +788,7 @@ proptest::proptest! {
                 (Happens::Begins, Some(id)) => Input::Started(id),
                 (Happens::Active(ticks), Some(id)) => Input::Active(id, Activity { cpu: ms(ticks), output: 0 }),
                 (Happens::Diagnosed, Some(id)) => Input::Diagnosed(id),
+                (Happens::WasOver, Some(id)) => Input::WasOver(id),
                 (Happens::Removed, _) if !gone.is_empty() => Input::Removed(gone[which % gone.len()]),
                 (Happens::Filled(mib), _) => {
                     seen(&alive.iter().map(|attempt| (attempt.id, mib)).collect::<Vec<_>>())
