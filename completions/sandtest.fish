@@ -54,6 +54,15 @@ if-available\t'Run with what there is, and say so'
 off\t'Run bare'"
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l jobs-from -d 'One command a line, in shell words; `-` for standard input' -r -F
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l shards -d 'Run the command N times, each with its part: {shard} of {shards}, TEST_SHARD_INDEX, GTEST_SHARD_INDEX' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l each -d 'Make a job of each test binary (or file), or of each test, of: cargo test, pytest, or test binaries by their paths' -r -f -a "binary\t'A test binary, or a file of tests'
+test\t'A test'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -s E -l filter -l filterset -d 'Run only jobs that the expression means, such as \'binary(cli) & test(~parse)\', as nextest has it; several: any of them' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l partition -d 'Run part M of N: slice:M/N and count:M/N in turn over all or within each binary, hash:M/N by name' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l no-tests -d 'What it is if there is nothing to run: fail (exit code 4) or pass' -r -f -a "fail\t'Exit code 4'
+pass\t'Exit code 0'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l list-timeout -d 'Time in which a test binary has to list its tests [default: 1min]' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l source-step -d 'This is a step of another sandtest: a build, or a test binary that lists its tests' -r -f -a "build\t'To build: under the budget, and no limit of a job\'s'
+list\t'To have a test binary list its tests: under a job\'s limits, in its time'"
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -s j -l jobs -d 'Jobs at once [default: what the profile says]' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l max-fail -d 'Start nothing more after N failures, and end what runs with N:immediate; `all` for never [default: 1]' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l timeout -d 'Time for each job, such as 90s or 10min; `none` for no end' -r
@@ -82,6 +91,7 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l trace -d 'Wri
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l github -d 'Annotate what failed, and append to the job\'s summary: `auto` under GitHub Actions' -r -f -a "auto\t'If GITHUB_ACTIONS is `true`'
 on\t'Always'
 off\t'Never'"
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l list -d 'Print what would be run, a job a line, and run nothing'
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l jobserver -d 'Give builds in the jobs a jobserver (make 4.4, cargo, ninja 1.13, gcc -flto): with the jobs they share -j places'
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l no-runner -d 'Leave the test binaries that the command starts in the command\'s own cgroup'
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l no-fail-fast -d 'Run all jobs even if one fails'

@@ -11,13 +11,15 @@ use clap::{Args, ValueEnum};
 
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
-use super::reports::{ReportArgs, create, not_standard_output, tell};
+use super::reports::{ReportArgs, Reports, create, not_standard_output, tell};
 use super::runner;
+use super::select::{self, SelectArgs, Step};
 use super::settings::{self, Overrides};
 use crate::host::isolation::{self, Place, Request};
 use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::profile::JobSettings;
+use crate::model::retry::LeakPolicy;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
 use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
@@ -32,6 +34,7 @@ use crate::run::look::Outlook;
 use crate::run::record::{self, Record};
 use crate::run::temporary::Temporary;
 use crate::run::{Introduced, Plan, Streams, sweep};
+use crate::source::native::Found;
 use crate::source::{self, Draft};
 
 /// A list of jobs larger than this is a mistake.
@@ -46,6 +49,7 @@ const MOST_SHARDS: u32 = 100_000;
 /// Options of `sandtest exec`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = "sandtest exec [OPTIONS] -- COMMAND [ARGUMENT]...\n       \
+    sandtest exec [OPTIONS] --each binary|test -- TEST-COMMAND [ARGUMENT]...\n       \
     sandtest exec [OPTIONS] --jobs-from FILE")]
 pub struct ExecArgs {
     /// Profile: a name, a file, or `auto` for the one of this environment
@@ -79,6 +83,8 @@ pub struct ExecArgs {
     /// Run the command N times, each with its part: {shard} of {shards}, TEST_SHARD_INDEX, GTEST_SHARD_INDEX
     #[arg(long, value_name = "N", value_parser = shards, conflicts_with = "jobs_from", help_heading = "What is run")]
     shards: Option<u32>,
+    #[command(flatten)]
+    select: SelectArgs,
     /// Jobs at once [default: what the profile says]
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "What is run")]
     jobs: Option<u32>,
@@ -138,6 +144,10 @@ const EXAMPLES: &str = "Examples:
   One command, its streams untouched
     sandtest exec -- cargo test
     sandtest exec --memory 1G --timeout 5min -- ./run  with limits of its own
+  Each test of a test command, or some of them
+    sandtest exec --each test -- cargo test            also pytest, and libtest, googletest and Catch2 binaries
+    sandtest exec -E 'binary(cli) & test(~parse)' --list -- cargo test
+    sandtest exec --each binary --partition slice:1/3 -- pytest
   Many
     sandtest exec --shards 4 -- pytest --shard {shard} each a part of it
     sandtest exec -j 4 --jobs-from tests.txt           one command a line
@@ -190,14 +200,22 @@ pub fn run(args: &ExecArgs) -> u8 {
 }
 
 fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
-    let drafts = drafts(args)?;
+    let step = args.select.step();
+    if step.is_some() {
+        select::end_with_parent();
+    }
+    let Found { drafts, no_fail_fast } = found(args)?;
     let settings = settings::resolve(&args.profile, &overrides(args)).map_err(Failure::new)?;
     let mut profile = settings.profile.clone();
     // Some fifteen descriptors a job: 1024 would end at some 60 at once. The jobs keep what we were started with.
     let nofile = process::raise_nofile();
     profile.job.nofile = profile.job.nofile.or(nofile);
-    let pass_through = args.jobs_from.is_none() && args.shards.is_none();
+    let understood = args.select.understands_the_command(args);
+    let pass_through = args.jobs_from.is_none() && args.shards.is_none() && !understood;
     let names = source::names::names(&drafts);
+    if args.select.lists() && step.is_none() {
+        return Ok(args.select.print(&names));
+    }
     // A command on its own is rarely meant by all rules, and its standard error is its own.
     if !pass_through {
         warn_of_unmatched(&settings.rules, &names);
@@ -212,8 +230,11 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         return Ok(exit_code::OK);
     }
     let outer = outer_jobserver(&flags);
-    let mut reports = args.reports.open(true).map_err(Failure::new)?;
-    let recording = args.record.as_deref().map(create).transpose().map_err(Failure::new)?;
+    // A step has nothing to tell but to the run that it is a step of.
+    let reports = if step.is_some() { Ok(Reports::default()) } else { args.reports.open(true) };
+    let mut reports = reports.map_err(Failure::new)?;
+    let recording =
+        args.record.as_deref().filter(|_| step.is_none()).map(create).transpose().map_err(Failure::new)?;
     for interrupted in sweep::sweep() {
         tell(&describe(&interrupted));
     }
@@ -302,7 +323,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }),
         runner,
         recording,
-        max_fail: match (args.max_fail, args.no_fail_fast) {
+        max_fail: match (args.max_fail, args.no_fail_fast || no_fail_fast) {
             (Some(said), _) => said,
             (None, true) => MaxFail::All,
             (None, false) => MaxFail::FIRST,
@@ -334,6 +355,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let _ = record.finish(clean);
     if clean {
         guardian.dismiss();
+        if step.is_some() {
+            record.discard();
+        }
     } else {
         tell(
             "something could not be killed (an uninterruptible sleep); the next start of sandtest removes it",
@@ -343,7 +367,8 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     if let (Some(error), Some(path)) = (&summary.record_cut, &args.record) {
         tell(&format!("write {}: {error}; the record ends early", path.display()));
     }
-    Ok(if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) })
+    let code = if pass_through { exit_code::of_single(&summary) } else { exit_code::of_many(&summary) };
+    Ok(args.select.code(code))
 }
 
 /// make's jobserver that we run under. What can't be used is told of, and done without.
@@ -398,7 +423,18 @@ fn remove_temporary(temporary: &Temporary, record: &mut Record) {
     }
 }
 
-/// The commands to run.
+/// What is to be run.
+fn found(args: &ExecArgs) -> Result<Found, Failure> {
+    if args.select.understands_the_command(args) {
+        let found = args.select.understand(&args.command);
+        return found.map_err(|(message, code)| Failure { message, code });
+    }
+    let drafts = drafts(args)?;
+    let drafts = if args.select.step().is_some() { drafts } else { args.select.choose(drafts) };
+    Ok(Found { drafts, no_fail_fast: false })
+}
+
+/// The commands of the command line or of a list.
 fn drafts(args: &ExecArgs) -> Result<Vec<Draft>, Failure> {
     let Some(path) = &args.jobs_from else {
         let draft = source::single(&args.command).ok_or_else(|| Failure::new("no command to run"))?;
@@ -439,7 +475,8 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
                 command: draft.command,
                 shard: draft.shard,
                 settings: JobSettings { limits, nofile: profile.job.nofile, ..ruled.settings },
-                environment: ruled.environment,
+                folder: draft.folder,
+                environment: environment(draft.environment, ruled.environment),
                 weight: ruled.weight,
                 groups: ruled.groups,
                 origins: ruled.origins,
@@ -450,6 +487,13 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
             }
         })
         .collect()
+}
+
+/// What its source says and what its rules say, which comes before.
+fn environment(source: Vec<(String, OsString)>, rules: Vec<(String, String)>) -> Vec<(String, OsString)> {
+    let ruled = |name: &str| rules.iter().any(|(other, _)| other == name);
+    let kept: Vec<_> = source.into_iter().filter(|(name, _)| !ruled(name)).collect();
+    kept.into_iter().chain(rules.into_iter().map(|(name, value)| (name, value.into()))).collect()
 }
 
 /// A job that was said to need more than its limit may have that: it is what it needs, and no mistake of its own.
@@ -495,7 +539,44 @@ fn warn_of_unmatched(rules: &Rules, names: &[String]) {
     }
 }
 
+impl ExecArgs {
+    /// The command and its arguments; empty with a list.
+    pub fn command(&self) -> &[OsString] {
+        &self.command
+    }
+
+    /// Whether the command is to be run in parts.
+    pub fn is_sharded(&self) -> bool {
+        self.shards.is_some()
+    }
+}
+
 fn overrides(args: &ExecArgs) -> Overrides {
+    let overrides = said(args);
+    let Some(step) = args.select.step() else { return overrides };
+    // What holds for tests is not meant for what comes before them, save a job's limits for a test binary that lists.
+    let job = JobSection {
+        timeout: Some(if step == Step::List { args.select.list_timeout() } else { Timeout::None }),
+        idle_timeout: Some(Timeout::None),
+        slow_after: Some(Timeout::None),
+        retries: Some(Retries::from(RetryCount(0))),
+        leak: Some(Leak(LeakPolicy::Warn)),
+        ..overrides.job
+    };
+    let job = match step {
+        Step::List => job,
+        Step::Build => JobSection {
+            memory_max: Some(Size::Max),
+            pids_max: Some(Pids::Max),
+            cpu_max: Some(Cpu::Max),
+            ..job
+        },
+    };
+    Overrides { run_timeout: Some(Timeout::None), job, ..overrides }
+}
+
+/// By the command line.
+fn said(args: &ExecArgs) -> Overrides {
     Overrides {
         reserve: args.reserve,
         stall: args.max_pressure,

@@ -2,6 +2,7 @@
 //!
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`runner`]: has its test binaries ask for jobs of their own; [`run_wrapper`]: what they are started through
+//! - [`select`]: which jobs it makes of a test command, and which of them it runs
 //! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
@@ -29,6 +30,7 @@ pub mod replay;
 pub mod reports;
 pub mod run_wrapper;
 pub mod runner;
+pub mod select;
 pub mod serve;
 pub mod service;
 pub mod settings;

@@ -62,10 +62,10 @@ pub fn set_up(
             wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));
             for (name, value) in wired.variables {
                 job.environment.retain(|(other, _)| *other != name);
-                job.environment.push((name, value));
+                job.environment.push((name, value.into()));
             }
             let socket = folder.0.join(SOCKET).display().to_string();
-            job.environment.push((VARIABLE.to_owned(), socket));
+            job.environment.push((VARIABLE.to_owned(), socket.into()));
             // It waits while those run that it starts, and holds nothing that they would wait for.
             (job.weight, job.groups) = (1, Vec::new());
             let (rules, profile) = (rules.clone(), profile.clone());
@@ -81,7 +81,7 @@ pub fn set_up(
 
 /// What the tests start must have a job of its own, or not run.
 pub fn require(jobs: &mut [Job]) {
-    jobs.iter_mut().for_each(|job| job.environment.push((REQUIRED.to_owned(), "1".to_owned())));
+    jobs.iter_mut().for_each(|job| job.environment.push((REQUIRED.to_owned(), "1".into())));
 }
 
 const SOCKET: &str = "socket";
@@ -125,7 +125,8 @@ fn job(draft: Draft, rules: &Rules, profile: &Profile) -> Job {
         command,
         shard: None,
         settings,
-        environment: ruled.environment,
+        environment: ruled.environment.into_iter().map(|(name, value)| (name, value.into())).collect(),
+        folder: None,
         kin,
         memory: ruled.memory,
         // To its driver the kill would be a failure.

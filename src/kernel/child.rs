@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! own session or process group ─▶ die with the spawner ─▶ oom_score_adj ─▶ v1 groups ─▶ terminal ─▶ 0, 1, 2
-//!   ─▶ close the rest ─▶ nofile ─▶ no_new_privs ─▶ signals as new ─▶ exec
+//!   ─▶ close the rest ─▶ nofile ─▶ no_new_privs ─▶ working directory ─▶ signals as new ─▶ exec
 //! ```
 //!
 //! A step that fails is told through [`Context`], which the parent reads once the child is gone.
@@ -35,6 +35,8 @@ pub enum Step {
     Nofile,
     /// PR_SET_NO_NEW_PRIVS.
     NoNewPrivs,
+    /// chdir.
+    Folder,
     /// execve.
     Exec,
 }
@@ -47,6 +49,8 @@ pub struct Context<'a> {
     pub argv: *const *const c_char,
     /// Null-terminated.
     pub envp: *const *const c_char,
+    /// The working directory, if it is not ours.
+    pub folder: Option<&'a CStr>,
     /// For 0, 1, 2; each 3 or above, or its own number.
     pub stdio: [RawFd; 3],
     /// `tasks` files to write `0` to.
@@ -158,6 +162,14 @@ unsafe fn until_exec(context: &Context) -> (Step, i32) {
             let result = raw(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0]);
             if result < 0 {
                 return (Step::NoNewPrivs, -result as i32);
+            }
+        }
+
+        // Last, with the limits in force: a file system that is gone holds up nobody but this one.
+        if let Some(folder) = context.folder {
+            let result = raw(libc::SYS_chdir, [folder.as_ptr() as usize, 0, 0, 0, 0]);
+            if result < 0 {
+                return (Step::Folder, -result as i32);
             }
         }
 

@@ -33,6 +33,8 @@ pub struct Program {
     pub argv: Vec<CString>,
     /// Its environment.
     pub environment: Environment,
+    /// Its working directory; `None`: ours. A `path` that is not absolute is looked up there.
+    pub folder: Option<CString>,
 }
 
 /// `NAME=value` each.
@@ -159,6 +161,7 @@ pub fn spawn(
         path: &program.path,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
+        folder: program.folder.as_deref(),
         stdio: setting.stdio.map(|fd| fd.as_raw_fd()),
         joins: &joins,
         oom_score_adj: oom_score_adj.as_bytes(),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 use super::Bytes;
 use super::profile::{JobSettings, Origin};
@@ -58,8 +59,10 @@ pub struct Job {
     pub shard: Option<Shard>,
     /// What its rules and the profile say of each attempt.
     pub settings: JobSettings,
+    /// The working directory; `None`: the one that sandtest was started in.
+    pub folder: Option<PathBuf>,
     /// Added to its environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(String, OsString)>,
     /// Jobs of one kin are likely to need alike.
     pub kin: u32,
     /// The memory that it was said to need.

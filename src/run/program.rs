@@ -102,7 +102,7 @@ impl Programs {
         }
         // What it is told by us comes before what a rule says, and both before what is inherited.
         let is_told = |name: &str| own.iter().any(|entry| is_named(entry, name));
-        let said: Vec<&(String, String)> =
+        let said: Vec<&(String, OsString)> =
             job.environment.iter().filter(|(name, _)| !is_told(name)).collect();
         own.extend(said.iter().filter_map(|(name, value)| entry(name.as_bytes(), value.as_bytes())));
         let mut shared =
@@ -117,6 +117,7 @@ impl Programs {
             path: c_string(path.as_os_str())?,
             argv: words.map(|word| c_string(word)).collect::<Result<_, _>>()?,
             environment: Environment { shared, own },
+            folder: job.folder.as_deref().map(|folder| c_string(folder.as_os_str())).transpose()?,
         })
     }
 
@@ -134,6 +135,7 @@ impl Programs {
             path: c_string(path.as_os_str())?,
             argv: words.iter().map(|word| c_string(OsStr::new(word))).collect::<Result<_, _>>()?,
             environment,
+            folder: None,
         })
     }
 
@@ -200,6 +202,7 @@ fn step_in_words(step: Step) -> &'static str {
         Step::Close => "close other descriptors",
         Step::Nofile => "set RLIMIT_NOFILE",
         Step::NoNewPrivs => "set no_new_privs",
+        Step::Folder => "enter its working directory",
         Step::Exec => "exec",
     }
 }

@@ -127,6 +127,11 @@ impl Record {
         self.write()
     }
 
+    /// Removes all of it: of a run that was only a step of another one.
+    pub fn discard(self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+
     /// Where the events go.
     pub fn events_path(&self) -> PathBuf {
         self.folder.join("events.jsonl")

@@ -14,7 +14,7 @@ const LONGEST: usize = 250;
 
 /// The kin of each of `drafts`, in their order.
 pub fn kin(drafts: &[Draft]) -> Vec<u32> {
-    let mut known: HashMap<(&OsStr, Option<&OsStr>), u32> = HashMap::new();
+    let mut known: HashMap<Key, u32> = HashMap::new();
     drafts
         .iter()
         .map(|draft| {
@@ -33,9 +33,13 @@ pub fn words(drafts: &[Draft], folder: &Path) -> Vec<String> {
         if is_path { folder.join(path).display().to_string() } else { path.display().to_string() }
     };
     let of = |draft: &Draft| {
-        let (program, script) = key(draft);
+        let (program, script, binary) = key(draft);
         let script = script.map(|script| folder.join(script).display().to_string());
-        let text = [Some(place(program)), script].into_iter().flatten().collect::<Vec<String>>().join(" ");
+        let text = [Some(place(program)), script, binary.map(str::to_owned)]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<String>>()
+            .join(" ");
         // Its end tells more than its beginning.
         let begin = (text.len().saturating_sub(LONGEST)..text.len()).find(|at| text.is_char_boundary(*at));
         text[begin.unwrap_or(0)..].to_owned()
@@ -43,12 +47,16 @@ pub fn words(drafts: &[Draft], folder: &Path) -> Vec<String> {
     drafts.iter().map(of).collect()
 }
 
-fn key(draft: &Draft) -> (&OsStr, Option<&OsStr>) {
+/// The program, an interpreter's script, and the test binary or file where a source knows it.
+type Key<'a> = (&'a OsStr, Option<&'a OsStr>, Option<&'a str>);
+
+fn key(draft: &Draft) -> Key<'_> {
     let program = draft.command.program.as_os_str();
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
     let interprets = name.is_some_and(|name| INTERPRETERS.contains(&name));
     let first = draft.command.arguments.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
-    (program, first.filter(|_| interprets).map(|word| word.as_os_str()))
+    let script = first.filter(|_| interprets).map(|word| word.as_os_str());
+    (program, script, draft.address.binary_id.as_deref())
 }
 
 #[cfg(test)]

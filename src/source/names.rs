@@ -1,4 +1,4 @@
-//! What jobs are called: by their command line, with `#N` where two are alike.
+//! What jobs are called: as their source says or by their command line, with `#N` where two are alike.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,9 @@ pub fn names(drafts: &[Draft]) -> Vec<String> {
 }
 
 fn plain(draft: &Draft) -> String {
+    if let Some(name) = &draft.name {
+        return name.clone();
+    }
     let words = std::iter::once(&draft.command.program).chain(&draft.command.arguments);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let line = shell_words::join(&words);

@@ -20,7 +20,7 @@ fn part(draft: &Draft, shard: Shard) -> Draft {
         program: fill(&draft.command.program),
         arguments: draft.command.arguments.iter().map(fill).collect(),
     };
-    Draft { command, shard: Some(shard), ..*draft }
+    Draft { command, shard: Some(shard), ..draft.clone() }
 }
 
 fn replace(word: &OsStr, from: &str, to: &str) -> OsString {
