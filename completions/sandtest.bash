@@ -221,7 +221,7 @@ _sandtest() {
             return 0
             ;;
         sandtest__subcmd__exec)
-            opts="-p -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --jobs --jobserver --max-fail --no-runner --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
+            opts="-p -E -j -h --profile --memory --pids --cpus --reserve --max-pressure --governor --isolation --jobs-from --shards --each --filterset --filter --partition --list --no-tests --list-timeout --source-step --jobs --jobserver --max-fail --no-runner --no-fail-fast --timeout --grace --run-timeout --idle-timeout --slow-after --retries --flaky-result --leak --broker --wait --priority --weight --record --json --junit --html --tap --libtest-json --trace --github --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
