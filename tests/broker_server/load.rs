@@ -81,7 +81,8 @@ fn two_hundred_runs_and_ten_thousand_permits() {
     ));
     assert!(p99 <= most, "{p99:?}");
     assert!(resident <= 20_000_000, "{resident}");
-    let most = if cfg!(debug_assertions) { 0.05 } else { 0.002 };
+    // What runs is looked at, ten times a second at the least.
+    let most = if cfg!(debug_assertions) { 0.3 } else { 0.03 };
     assert!(idle <= 0.002 && held <= most, "{idle} {held}");
 }
 

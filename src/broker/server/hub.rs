@@ -237,12 +237,13 @@ impl Hub {
         self.came_back(run);
     }
 
-    /// What a user may claim to have without being asked for it: its part of the budget, where there are others.
+    /// What a user may claim to have without being asked for it, where others may come: its part of the budget, if one more
+    /// were there. Who claims all of it while alone would keep the next one waiting.
     pub(super) fn fair_part(&self, uid: u32) -> Option<Bytes> {
         let mut users: BTreeSet<u32> = self.clients.values().map(|client| client.uid).collect();
         users.insert(uid);
         let budget = self.config.settings.governor.budget.filter(|_| self.config.scope == Scope::System)?;
-        Some(Bytes(budget.0 / users.len() as u64))
+        Some(Bytes(budget.0 / (users.len() as u64 + 1)))
     }
 
     /// Of this one it is known what still runs. When it is of all, the broker grants.

@@ -36,7 +36,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -44,16 +44,17 @@ use tokio::task::LocalSet;
 use before::Noted;
 pub use eyes::View;
 use hub::Hub;
-use limits::{Crowd, Full};
+use limits::{Crowd, Seat};
 pub use listening::{ListenError, Listening};
 use news::{News, Question};
 pub use scrape::{NotLoopback, Scrape};
 use wire::Wire;
 
 use super::metrics::MetricsError;
-use super::protocol::{RefusedFor, Scope};
+use super::protocol::{RefusedFor, Scope, ToRun};
 use super::socket;
-use crate::kernel::{peer, random};
+use crate::kernel::peer::{self, Peer};
+use crate::kernel::random;
 use crate::model::{Bytes, Limits};
 use crate::policy::broker::{ClientId, Settings, Standing, Terms, UserId};
 use crate::policy::governor;
@@ -221,32 +222,30 @@ async fn accept(socket: UnixListener, crowd: Crowd, news: mpsc::Sender<News>) {
                 continue;
             }
         };
-        let peer = match peer::of(&stream) {
-            Ok(Some(peer)) => peer,
-            // Gone already, or not to be seen.
-            Ok(None) | Err(_) => {
-                let message = "the process that connected is gone, or not to be seen from here".to_owned();
-                Wire::new(stream).dismiss(&refused(RefusedFor::Denied, message));
-                continue;
-            }
-        };
-        match crowd.seat(peer.uid) {
-            Ok(seat) => {
-                let id = ClientId(next);
+        match let_in(&stream, &crowd) {
+            Ok((peer, seat)) => {
+                let wire = Rc::new(Wire::new(stream));
+                tokio::task::spawn_local(session::listen(ClientId(next), wire, peer, seat, news.clone()));
                 next += 1;
-                tokio::task::spawn_local(session::listen(
-                    id,
-                    Rc::new(Wire::new(stream)),
-                    peer,
-                    seat,
-                    news.clone(),
-                ));
             }
-            Err(full @ (Full::All | Full::User(_))) => {
-                Wire::new(stream).dismiss(&refused(RefusedFor::Full, full.to_string()));
-            }
+            Err(refused) => Wire::new(stream).dismiss(&refused),
         }
+        // However many stand at the door: those who are in are heard between any two of them.
+        tokio::task::yield_now().await;
     }
+}
+
+/// Who it is, and its seat. The seat comes first: to refuse somebody must not cost what it costs to know them.
+fn let_in(stream: &UnixStream, crowd: &Crowd) -> Result<(Peer, Seat), ToRun> {
+    // Gone already, or not to be seen.
+    let unseen = || {
+        let message = "the process that connected is gone, or not to be seen from here".to_owned();
+        refused(RefusedFor::Denied, message)
+    };
+    let uid = stream.peer_cred().map_err(|_| unseen())?.uid();
+    let seat = crowd.seat(uid).map_err(|full| refused(RefusedFor::Full, full.to_string()))?;
+    let peer = peer::of(stream).ok().flatten().ok_or_else(unseen)?;
+    Ok((peer, seat))
 }
 
 async fn until(time: Option<std::time::Instant>) {
