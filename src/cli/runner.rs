@@ -56,7 +56,7 @@ pub fn set_up(
                 variable: &|name| of_rules(name).or_else(|| std::env::var_os(name)),
                 names: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
                 folder: &here,
-                words: words.map(|word| OsStr::new(word)).collect(),
+                words: words.map(OsStr::new).collect(),
             };
             let wired = wiring(&wrapper, workers, &around);
             wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));

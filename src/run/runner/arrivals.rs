@@ -153,7 +153,7 @@ impl Drive {
         own.extend(places.map(|(name, slot)| (group_variable(name), slot.to_string().into())));
         let told = |name: &str| own.iter().any(|(other, _)| other == name);
         let said: Vec<_> = job.environment.iter().filter(|(name, _)| !told(name)).cloned().collect();
-        own.extend(said.into_iter().map(|(name, value)| (name, value.into())));
+        own.extend(said);
         own.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
