@@ -389,7 +389,7 @@ impl Hub {
         self.looked_outside = now;
         let Some(outside) = self.config.look_outside.as_ref().and_then(|look| look()) else { return };
         self.eyes.turn_to(&outside.view);
-        self.config.settings.governor.budget = outside.budget.memory_max;
+        self.config.settings.governor.budget = outside.to_hand_out(self.config.scope);
         self.config.outside = outside;
         self.set_budget();
     }

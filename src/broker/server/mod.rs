@@ -101,6 +101,7 @@ pub type LookOutside = Box<dyn Fn() -> Option<Outside>>;
 impl Config {
     /// A broker for these, which goes by this law.
     pub fn new(scope: Scope, governor: governor::Settings, outside: Outside) -> Config {
+        let governor = governor::Settings { budget: outside.to_hand_out(scope), ..governor };
         let patience = Some(CLIENT_PATIENCE);
         Config {
             scope,
@@ -116,6 +117,18 @@ impl Config {
     }
 }
 
+impl Outside {
+    /// What of the budget is handed out. Above the runs of all users together the kernel holds no limit: a part is kept back
+    /// there for what they grow by between two looks.
+    fn to_hand_out(&self, scope: Scope) -> Option<Bytes> {
+        let budget = self.budget.memory_max?;
+        Some(match scope {
+            Scope::User => budget,
+            Scope::System => Bytes(budget.0 - budget.0 / KEPT_BACK),
+        })
+    }
+}
+
 impl Config {
     /// Gives a user other terms than all have: what it counts for against others, and the most that it may have.
     pub fn agree(&mut self, uid: u32, weight: Option<f64>, memory_max: Option<Bytes>, jobs_max: Option<u32>) {
@@ -123,6 +136,9 @@ impl Config {
         self.terms.push((UserId(uid), Terms { weight, memory_max, jobs_max }));
     }
 }
+
+/// The part of the budget that is kept back: one of so many.
+const KEPT_BACK: u64 = 64;
 
 /// Why a broker does not serve, or does not any more.
 #[derive(Debug, thiserror::Error)]
