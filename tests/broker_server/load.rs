@@ -52,7 +52,7 @@ fn two_hundred_runs_and_ten_thousand_permits() {
     }
     let full = broker.resident();
     // One ends, and another wants to start: one after the other, among all that hold theirs.
-    let most = release(Duration::from_millis(2), Duration::from_millis(200));
+    let most = release(Duration::from_millis(2), Duration::from_millis(600));
     let mut rounds = 0u32..;
     let (p50, p99, worst) = best_of(most, || {
         let rounds = rounds.by_ref().take(1000);
