@@ -342,6 +342,16 @@ fn tell(reporter: &mut impl Reporter, events: &[Event]) {
     }
 }
 
+#[test]
+fn an_end_that_nobody_saw_is_told_as_that() {
+    let mut words = Words::new(&profile());
+    let _ = words.of(&started(isolation(Tier::Hybrid, Enforcement::Kernel), true));
+    let mut told =
+        |exit| words.of(&Event::AttemptFinished(Box::new(AttemptFinished { exit, ..passed(1, "shapes") })));
+    assert_eq!(told(Some(Exit::Code(0))), None);
+    assert_eq!(told(None).as_deref(), Some("only its driver saw how it ended."));
+}
+
 fn json(events: &[Event]) -> String {
     let mut lines = Vec::new();
     tell(&mut JsonReporter::new(&mut lines), events);

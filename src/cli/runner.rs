@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::exec::limits;
 use super::reports::tell;
+use crate::broker::socket::LONGEST_PATH;
 use crate::host::isolation::Place;
 use crate::kernel::random;
 use crate::model::profile::JobSettings;
@@ -18,9 +19,6 @@ use crate::profile::Rules;
 use crate::run::runner::arrivals::Draft;
 use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
 use crate::source::drivers::{Surroundings, WRAPPER, wiring};
-
-/// Where a path may be bound to: `sun_path` of unix(7), with its end.
-const LONGEST_PATH: usize = 107;
 
 /// A private folder, removed when it is dropped.
 #[derive(Debug)]

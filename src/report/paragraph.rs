@@ -266,7 +266,10 @@ impl Teller<'_> {
 
     fn exited(&self) -> Vec<String> {
         match self.attempt.exit {
-            Some(Exit::Code(0)) | None => vec![],
+            Some(Exit::Code(0)) => vec![],
+            None if self.attempt.evidence.unkillable => vec![],
+            // No child of ours, and an older kernel.
+            None => vec!["only its driver saw how it ended.".into()],
             Some(Exit::Code(code)) => vec![format!("exited with code {code}{}.", self.peak())],
             Some(Exit::Signal(number)) => vec![format!("signaled: {} ended it.", signal_name(number))],
         }
