@@ -71,10 +71,15 @@ pub fn candidates(view: &View<'_>) -> Vec<Bus> {
     buses
 }
 
-/// Whether a user manager runs that has no bus: its private socket is there, the bus' isn't.
-pub fn manager_without_bus(view: &View<'_>) -> bool {
+/// Whether a user manager runs: its private socket is there.
+pub fn manager_runs(view: &View<'_>) -> bool {
     let socket = format!("/run/user/{}/systemd/private", view.uid);
-    view.uid != 0 && (view.exists)(Path::new(&socket)) && candidates(view).is_empty()
+    view.uid != 0 && (view.exists)(Path::new(&socket))
+}
+
+/// Whether a user manager runs that has no bus.
+pub fn manager_without_bus(view: &View<'_>) -> bool {
+    manager_runs(view) && candidates(view).is_empty()
 }
 
 /// Values in a D-Bus address keep letters, digits and `-_/.\*`; the rest is written as `%xx`.

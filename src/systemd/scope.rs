@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! for each bus:  connect ── is a systemd on it, does it know us by our pid? ──▶ next bus | OtherPids
+//!                   │          (none on any, but a user manager runs: it is on its way to the last one)
 //!                   │ yes
 //! listen for JobRemoved                  before the call: a fast job would end unheard
 //!                   │
@@ -31,6 +32,9 @@ pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// The whole conversation. A busy emulated machine takes one second; a hung manager should not take more.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a user manager may take to come to its bus, which whoever connects first has started: a tenth of a second.
+const COMING: Duration = Duration::from_secs(3);
 
 /// Between SIGTERM and SIGKILL when systemd stops the scope; its default is 90 s.
 const STOP: Duration = Duration::from_secs(1);
@@ -92,15 +96,19 @@ pub(super) async fn connect_to_any() -> Result<(Connection, Bus), ScopeError> {
     let uid = nix::unistd::geteuid().as_raw();
     let view = View { uid, variable: &|name| std::env::var(name).ok(), exists: &Path::exists };
     let mut tried = Vec::new();
-    for bus in bus::candidates(&view) {
-        match connect(&bus).await {
-            Ok(connection) => return Ok((connection, bus)),
+    let candidates = bus::candidates(&view);
+    let later = candidates.last().filter(|_| bus::manager_runs(&view));
+    let now = candidates.iter().map(|bus| (bus, Duration::ZERO));
+    for (bus, patience) in now.chain(later.map(|bus| (bus, COMING))) {
+        match connect(bus, patience).await {
+            Ok(connection) => return Ok((connection, bus.clone())),
             Err(Unfit::Pids { theirs }) => {
                 return Err(ScopeError::OtherPids { ours: std::process::id(), theirs });
             }
-            Err(Unfit::Bus(answer)) => tried.push(Tried { bus, answer }),
+            Err(Unfit::Bus(answer)) => tried.push(Tried { bus: bus.clone(), answer }),
         }
     }
+    tried.dedup();
     Err(ScopeError::NoBus { uid, tried, manager_without_bus: bus::manager_without_bus(&view) })
 }
 
@@ -116,7 +124,7 @@ impl<E: std::fmt::Display> From<E> for Unfit {
     }
 }
 
-async fn connect(bus: &Bus) -> Result<Connection, Unfit> {
+async fn connect(bus: &Bus, patience: Duration) -> Result<Connection, Unfit> {
     let connection = connection::Builder::address(bus.address.as_str())?.build().await?;
     let daemon = fdo::DBusProxy::new(&connection).await?;
     let name = connection.unique_name().ok_or("gave us no name")?.clone();
@@ -125,7 +133,7 @@ async fn connect(bus: &Bus) -> Result<Connection, Unfit> {
         daemon.name_has_owner(SYSTEMD.try_into()?),
         daemon.get_connection_unix_process_id(name.into_inner().into()),
     );
-    if !found? {
+    if !found? && !comes(&daemon, patience).await? {
         return Err(Unfit::Bus("no systemd on it".to_owned()));
     }
     // In a container with a PID namespace of its own our number is some other process of the host.
@@ -134,6 +142,19 @@ async fn connect(bus: &Bus) -> Result<Connection, Unfit> {
         Err(_) => Err(Unfit::Pids { theirs: 0 }),
         Ok(_) => Ok(connection),
     }
+}
+
+/// Whether systemd comes to this bus within `patience`.
+async fn comes(daemon: &fdo::DBusProxy<'_>, patience: Duration) -> Result<bool, Unfit> {
+    if patience.is_zero() {
+        return Ok(false);
+    }
+    let mut owners = daemon.receive_name_owner_changed_with_args(&[(0, SYSTEMD)]).await?;
+    // It may have come before we listened.
+    if daemon.name_has_owner(SYSTEMD.try_into()?).await? {
+        return Ok(true);
+    }
+    Ok(tokio::time::timeout(patience, owners.next()).await.is_ok_and(|change| change.is_some()))
 }
 
 async fn ask(connection: &Connection, bus: Bus, request: &ScopeRequest) -> Result<Scope, ScopeError> {

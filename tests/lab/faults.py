@@ -430,6 +430,16 @@ def f34_ctrl_z_stops_jobs_and_clocks_and_fg_goes_on():
 
 
 # The mix: each kind with its command and what it must come to.
+@fault
+def f35_the_first_on_a_bus_waits_for_its_systemd():
+    manager = f"/run/user/{os.geteuid()}/systemd/private"
+    if os.geteuid() == 0 or not os.path.exists(manager): raise Skip("there is no user manager")
+    # Who connects next starts it again, and the manager comes a moment later.
+    subprocess.run(["systemctl", "--user", "stop", "dbus.service"], check=True, stderr=subprocess.DEVNULL)
+    r = run("--", "true")
+    equal("isolation", (r.events[0]["isolation"], r.code), (TIER, 0))
+
+
 KINDS = {
     "pass": ("true", "exited", True),
     "fail": ("sh -c 'exit {n}'", "exited", False),
