@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::hub::Hub;
 use crate::broker::protocol::{Scope, ToRun};
-use crate::model::{AttemptId, text};
+use crate::kernel::KernelError;
+use crate::model::{AttemptId, Bytes, text};
 use crate::policy::broker::{ClientId, Effect, Force, UserId};
 
 impl Hub {
@@ -15,7 +16,7 @@ impl Hub {
             match effect {
                 Effect::Enforce(id, attempt, force) => self.enforce(id, attempt, force),
                 Effect::Cap(cap) => {
-                    if let Err(error) = self.eyes.set_cap(cap, self.nobodys, &self.clients) {
+                    if let Err(error) = self.set_cap(cap) {
                         self.complain(&error.to_string());
                     }
                 }
@@ -26,6 +27,11 @@ impl Hub {
                 _ => self.pass_on(&effect, None),
             }
         }
+    }
+
+    fn set_cap(&mut self, cap: Bytes) -> Result<(), KernelError> {
+        let kept_back = self.config.outside.kept_back(self.config.scope);
+        self.eyes.set_cap(cap, self.nobodys, kept_back, &self.clients)
     }
 
     /// Tells the client that an effect concerns.

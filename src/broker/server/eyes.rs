@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::caps::{self, Held};
 use super::client::{Client, Credit};
 use super::place::Place;
 use super::slice::Slice;
@@ -84,6 +85,8 @@ struct Run {
     seen: Vec<JobReading>,
     at: Duration,
     memory: Option<RunMemory>,
+    /// What it has grown by since the look before, bytes.
+    growth: u64,
     /// What its `memory.max` was set to last.
     cap: Option<Bytes>,
 }
@@ -180,7 +183,7 @@ impl Eyes {
     }
 
     /// Sets what all that runs may hold together: in the one group that holds all (with what is nobody's in it), or in each
-    /// run's own, which may grow by what all others leave.
+    /// run's own, which may grow by what all others leave, and by its part of what is `kept_back`.
     ///
     /// # Errors
     /// [`KernelError::Write`]: the last of those that were not taken.
@@ -188,6 +191,7 @@ impl Eyes {
         &mut self,
         cap: Bytes,
         nobodys: Bytes,
+        kept_back: Bytes,
         clients: &BTreeMap<ClientId, Client>,
     ) -> Result<(), KernelError> {
         if let Some(slice) = &self.slice {
@@ -195,17 +199,16 @@ impl Eyes {
         }
         let usage = |run: &Run| run.usage().map_or(0, |usage| usage.0);
         let all = self.runs.values().fold(0, |sum: u64, run| sum.saturating_add(usage(run)));
+        let spare = kept_back.0 / self.runs.len().max(1) as u64;
         let mut outcome = Ok(());
         for (id, run) in &mut self.runs {
             let place = clients.get(id).and_then(|client| client.place.as_ref());
             let Some((place, budget)) = place.and_then(|place| Some((place, place.budget()?))) else {
                 continue;
             };
-            let others = all.saturating_sub(usage(run));
-            // Never below what it holds: then the kernel would have to kill.
-            let least = usage(run).saturating_add(CHANGED);
-            let cap = Bytes(cap.0.saturating_sub(others).max(least)).min(budget);
-            let known = run.cap.unwrap_or(budget);
+            let (usage, known) = (usage(run), run.cap.unwrap_or(budget));
+            let held = Held { usage, growth: run.growth, cap: known, budget };
+            let cap = caps::cap(held, cap, all.saturating_sub(usage), spare);
             // Each write costs, and of more than so much no look is late.
             if known.0.abs_diff(cap.0) >= CAP_CHANGED && outcome.is_ok() {
                 outcome = place.set_cap(cap);
@@ -293,7 +296,9 @@ impl Run {
         if !with_cpu && self.is_still_true(now, charged, running) {
             return;
         }
+        let before = self.usage();
         self.memory = charged.and(self.sensors.as_ref()).and_then(GroupSensors::memory);
+        self.growth = before.zip(self.usage()).map_or(0, |(then, now)| now.0.saturating_sub(then.0));
         self.at = now;
         // Statistics cost ten times as much as one number.
         let much_cache = self.memory.is_some_and(|all| all.cache.0 > all.charged.0 / LITTLE_CACHE);

@@ -13,9 +13,10 @@
 //! - [`scrape`]: what Prometheus reads, over HTTP
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
 //! - [`before`]: who ran under the broker before
-//! - [`eyes`], [`slice`]: what all of them hold
+//! - [`eyes`], [`slice`], [`caps`]: what all of them hold, and may
 
 mod before;
+mod caps;
 mod client;
 mod effects;
 mod eyes;
@@ -118,14 +119,18 @@ impl Config {
 }
 
 impl Outside {
-    /// What of the budget is handed out. Above the runs of all users together the kernel holds no limit: a part is kept back
-    /// there for what they grow by between two looks.
+    /// What of the budget is handed out.
     fn to_hand_out(&self, scope: Scope) -> Option<Bytes> {
-        let budget = self.budget.memory_max?;
-        Some(match scope {
-            Scope::User => budget,
-            Scope::System => Bytes(budget.0 - budget.0 / KEPT_BACK),
-        })
+        Some(Bytes(self.budget.memory_max?.0 - self.kept_back(scope).0))
+    }
+
+    /// What is not. Above the runs of all users together the kernel holds no limit: a part is kept back there for what they
+    /// grow by between two looks.
+    fn kept_back(&self, scope: Scope) -> Bytes {
+        match (scope, self.budget.memory_max) {
+            (Scope::System, Some(budget)) => Bytes(budget.0 / KEPT_BACK),
+            _ => Bytes(0),
+        }
     }
 }
 
