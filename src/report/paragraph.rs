@@ -183,7 +183,7 @@ impl Teller<'_> {
             (budget, Some(had)) if budget.is_none_or(|budget| had < budget) => {
                 let most = budget
                     .map_or(String::new(), |budget| format!(", less than the {budget} of the budget ({by})"));
-                format!("the {had} that this machine had left for all jobs then{most}")
+                format!("the {had} that was left for all jobs of this run then{most}")
             }
             (budget, _) => {
                 let budget = budget.map_or("max".into(), |budget| budget.to_string());

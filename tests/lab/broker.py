@@ -9,7 +9,6 @@ Needs a guest with systemd and cgroup v2 (scripts/lab/run-in-vm). What a user ca
 import contextlib, glob, json, os, pwd, re, shlex, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 SANDTEST = HOG = None
-NAMED = ""  # the part of a name that was asked for
 MIB = 1 << 20
 TESTS, SKIPPED = [], []
 SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
@@ -358,7 +357,6 @@ class Watch(threading.Thread):
 @test
 def b10_three_users_share_the_box():
     if not ROOT: raise Skip("the system's service: as root")
-    if not NAMED: raise Skip("its bounds do not hold in every run of an emulated guest yet: by its name alone")
     users = {"root": 0, "dev": 1000, "dev2": 1001}
     with installed(), contextlib.ExitStack() as stack:
         before, watch, runs = kills(), Watch(users.values()), []
@@ -383,7 +381,11 @@ def b10_three_users_share_the_box():
         budget = events(runs[0][1])[0]["budget"]["memory_max"]
         most = max(sum(memory for memory, _ in sample.values()) for _, sample in watch.samples)
         assert most <= budget, f"{most / MIB:.0f} MiB of {budget / MIB:.0f}"
-        equal("kills of the kernel", kills() - before, 0)
+        attempts = [a for _, d, _ in runs for a in finished(d)]
+        # What grows faster than a slow machine looks is killed at its run's own limit, told as evicted, and runs again.
+        inside = sum(a["oom_kills"] or 0 for a in attempts)
+        equal("kills of the kernel, and those in jobs that ran again", (kills() - before, inside),
+              (inside, sum(a["oom_kills"] or 0 for a in attempts if a["outcome"] == "evicted")))
         # While all of them want more than they have.
         began = {user: next(at for at, sample in watch.samples if sample[uid][1]) for user, uid in users.items()}
         first, last = max(began.values()), min(until.values())
@@ -393,11 +395,11 @@ def b10_three_users_share_the_box():
         mean = sum(had.values()) / 3
         off = max(abs(seconds - mean) / mean for seconds in had.values())
         idle = {user: longest_without(window, uid) for user, uid in users.items()}
-        evicted = sum(a["outcome"] == "evicted" for _, d, _ in runs for a in finished(d))
+        evicted = sum(a["outcome"] == "evicted" for a in attempts)
         print(f"      budget {budget / MIB:.0f} MiB, at most {most / MIB:.0f} in {len(watch.samples)} samples; in {window[-1][0] - window[0][0]:.0f} s "
               + ", ".join(f"{user} {seconds:.0f}" for user, seconds in had.items())
               + f" job seconds, {100 * off:.0f} % off; longest without a job "
-              + ", ".join(f"{user} {seconds:.1f} s" for user, seconds in idle.items()) + f"; {evicted} evictions", flush=True)
+              + ", ".join(f"{user} {seconds:.1f} s" for user, seconds in idle.items()) + f"; {evicted} evictions, {inside} of them by the kernel", flush=True)
         assert off <= 0.15, had
         # A start takes a while here; what is asked is that nobody has to wait for another's end.
         assert max(idle.values()) <= 5, idle
@@ -501,14 +503,14 @@ def b11_who_does_not_freeze_is_frozen_and_then_killed():
 
 
 def main(args):
-    global SANDTEST, HOG, NAMED
+    global SANDTEST, HOG
     if len(args) < 2 or args[0] in ("-h", "--help"): sys.exit(__doc__)
     if args[0] == "--rogue": return rogue(args[1])
     SANDTEST, HOG = os.path.abspath(args.pop(0)), os.path.abspath(args.pop(0))
     if ROOT:
         # Where all users and the system's service find them.
         SANDTEST, HOG = (shutil.copy(path, "/usr/local/bin/") for path in (SANDTEST, HOG))
-    only = NAMED = args[0] if args else ""
+    only = args[0] if args else ""
     print(f"the broker's service as uid {os.geteuid()}", flush=True)
     passed = failed = 0
     for f in (f for f in TESTS if only in f.__name__):
