@@ -1,79 +1,109 @@
-//! How far each run's `memory.max` is lowered where no group holds all runs: to what all others leave.
+//! How far each run's `memory.max` is lowered where no group holds all runs.
 //!
 //! ```text
-//! budget ├── others hold ──┤├── it holds ──┤├── left ──┤        cap = it holds + left
-//! budget ├── others hold ──────┤├── it holds ──────┤             nothing left: cap = it holds + ahead
+//! much is free     cap = what it holds + all that is free
+//! little is free   cap = what it holds + its part of that     all caps together: the budget, and no byte more
 //! ```
 //!
-//! A job that is to be frozen grows until its run has done that. So nothing is left long before the kernel has to kill:
-//! `ahead` is what the run grows by meanwhile. It is given once, and not again while it is used up.
+//! Little is what all processors could fill until we look again: of that no two runs may count on the same byte. Half of it is
+//! for all alike, half for those that grow. A job that is to be frozen grows on until its run has done that, out of what is kept
+//! back of the budget; so the law has frozen or evicted long before the kernel has to kill.
+
+use std::time::Duration;
 
 use crate::model::Bytes;
+use crate::policy::tuning::FILL_RATE;
 
-/// A run is given room for so many times what it has grown by since the look before.
-const LOOKS_AHEAD: u64 = 3;
+/// Between two looks near the ceiling, and the most by which it is believed that they come late.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// And for this at least.
-const AHEAD_LEAST: u64 = 1 << 20;
+/// A run has so much at least: it may have grown by that since it was looked at, and a write below what it holds kills.
+const LEAST: u64 = 1 << 20;
 
-/// What one run holds, and may.
+/// All runs together.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
-    /// What it holds and can't be taken back.
-    pub usage: u64,
-    /// What it has grown by since the look before.
-    pub growth: u64,
-    /// Its `memory.max` now.
-    pub cap: Bytes,
-    /// That is never more than this.
+pub(super) struct All {
+    /// What they may hold, with what is kept back.
     pub budget: Bytes,
+    /// What they hold and can't be taken back.
+    pub usage: u64,
+    /// What they have grown by between the last two looks.
+    pub growth: u64,
+    /// How many there are.
+    pub runs: u64,
+    /// The time between the last two looks.
+    pub interval: Duration,
+    /// Processors of the machine.
+    pub cpus: u32,
 }
 
-/// Its `memory.max`, of `all` that may be held while others hold `others`. `spare`: its part of what is kept back.
-pub(super) fn cap(held: Held, all: Bytes, others: u64, spare: u64) -> Bytes {
-    let left = all.0.saturating_sub(others);
-    let ahead = held.growth.saturating_mul(LOOKS_AHEAD).max(spare).max(AHEAD_LEAST);
-    // Never below what it holds: then the kernel would have to kill at once.
-    let ahead = held.usage.saturating_add(ahead).min(held.cap.0).max(held.usage);
-    Bytes(left.max(ahead)).min(held.budget)
+impl All {
+    /// The `memory.max` of a run that holds `usage` and has grown by `growth` between the last two looks.
+    pub fn cap(&self, usage: u64, growth: u64) -> Bytes {
+        let free = self.budget.0.saturating_sub(self.usage);
+        let room = if free >= self.fill() { free } else { self.part(free, growth) };
+        Bytes(usage.saturating_add(room.max(LEAST)))
+    }
+
+    /// What all processors could fill until the next look.
+    fn fill(&self) -> u64 {
+        let interval = self.interval.clamp(LOOKS.0, LOOKS.1);
+        (f64::from(self.cpus) * FILL_RATE as f64 * interval.as_secs_f64()) as u64
+    }
+
+    fn part(&self, free: u64, growth: u64) -> u64 {
+        let alike = (self.growth / self.runs.max(1)).max(LEAST);
+        let (own, all) = (growth + alike, self.growth + self.runs * alike);
+        u64::try_from(u128::from(free) * u128::from(own) / u128::from(all.max(1))).unwrap_or(free)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
 
-    /// In MiB: of 900 that may be held, with 3 to spare.
-    fn of(usage: u64, growth: u64, capped: u64, others: u64) -> u64 {
-        let budget = Bytes(1000 * MIB);
-        let held = Held { usage: usage * MIB, growth: growth * MIB, cap: Bytes(capped * MIB), budget };
-        cap(held, Bytes(900 * MIB), others * MIB, 3 * MIB).0 / MIB
+    /// In MiB, with runs that hold and have grown by so much.
+    fn caps(budget: u64, runs: &[(u64, u64)]) -> Vec<u64> {
+        let all = All {
+            budget: Bytes(budget * MIB),
+            usage: runs.iter().map(|run| run.0 * MIB).sum(),
+            growth: runs.iter().map(|run| run.1 * MIB).sum(),
+            runs: runs.len() as u64,
+            interval: Duration::from_millis(10),
+            cpus: 2,
+        };
+        runs.iter().map(|(usage, growth)| all.cap(usage * MIB, growth * MIB).0 / MIB).collect()
     }
 
     #[test]
-    fn a_run_may_have_what_all_others_leave() {
-        assert_eq!(of(100, 0, 1000, 300), 600);
-        assert_eq!(of(100, 10, 600, 0), 900);
+    fn where_much_is_free_each_run_may_have_it() {
+        assert_eq!(caps(1000, &[(100, 0), (300, 20)]), [700, 900]);
+        assert_eq!(caps(1000, &[(0, 0)]), [1000]);
     }
 
     #[test]
-    fn where_nothing_is_left_a_run_may_grow_until_it_stands_still() {
-        assert_eq!(of(300, 10, 1000, 600), 330);
-        assert_eq!(of(300, 0, 1000, 700), 303);
+    fn where_little_is_free_those_that_grow_have_more_of_it() {
+        assert_eq!(caps(1000, &[(300, 10), (670, 0)]), [322, 677]);
+        assert_eq!(caps(1000, &[(300, 0), (670, 0)]), [315, 685]);
     }
 
     #[test]
-    fn what_is_used_up_is_not_given_again() {
-        assert_eq!(of(320, 10, 330, 600), 330);
-        assert_eq!(of(330, 10, 330, 600), 330);
-        assert_eq!(of(330, 0, 330, 500), 400, "but what others give back is");
+    fn where_nothing_is_free_no_cap_is_below_what_is_held() {
+        assert_eq!(caps(1000, &[(300, 10), (800, 0)]), [301, 801]);
     }
 
-    #[test]
-    fn it_is_never_less_than_what_is_held_nor_more_than_its_own() {
-        assert_eq!(of(340, 0, 330, 900), 340);
-        let own = Held { usage: 0, growth: 0, cap: Bytes(MIB), budget: Bytes(50 * MIB) };
-        assert_eq!(cap(own, Bytes(900 * MIB), 0, 0), Bytes(50 * MIB));
+    proptest! {
+        #[test]
+        fn where_little_is_free_all_caps_together_are_the_budget(
+            free in 10..40_u64,
+            runs in prop::collection::vec((0..250_u64, 0..100_u64), 1..8),
+        ) {
+            let budget = free + runs.iter().map(|run| run.0).sum::<u64>();
+            // Each has a MiB at least.
+            prop_assert!(caps(budget, &runs).iter().sum::<u64>() <= budget + runs.len() as u64);
+        }
     }
 }

@@ -31,7 +31,8 @@ impl Hub {
 
     fn set_cap(&mut self, cap: Bytes) -> Result<(), KernelError> {
         let kept_back = self.config.outside.kept_back(self.config.scope);
-        self.eyes.set_cap(cap, self.nobodys, kept_back, &self.clients)
+        let cpus = self.config.settings.governor.cpus;
+        self.eyes.set_cap(cap, self.nobodys, kept_back, cpus, &self.clients)
     }
 
     /// Tells the client that an effect concerns.

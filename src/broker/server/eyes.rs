@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::caps::{self, Held};
+use super::caps::All;
 use super::client::{Client, Credit};
 use super::place::Place;
 use super::slice::Slice;
@@ -36,7 +36,7 @@ const CHANGED: u64 = 1 << 20;
 /// But for so long at the most: one may grow by what another gives back.
 const SEEN_FOR: Duration = Duration::from_secs(1);
 
-/// A run's cap is written when it changes by this much.
+/// A run's cap is written when it rises by this much; it may come down by less.
 const CAP_CHANGED: u64 = 4 << 20;
 
 /// What is left of runs that are gone is watched for so many of them.
@@ -62,6 +62,9 @@ pub struct Eyes {
     /// When processor time was read last.
     cpu_read: Option<Duration>,
     runs: BTreeMap<ClientId, Run>,
+    /// The last look, and the time between it and the one before.
+    looked: Duration,
+    interval: Duration,
     /// Groups of runs that are gone.
     left: Vec<GroupSensors>,
 }
@@ -106,6 +109,8 @@ impl Eyes {
             slice: None,
             cpu_read: None,
             runs: BTreeMap::new(),
+            looked: Duration::ZERO,
+            interval: Duration::ZERO,
             left: Vec::new(),
         }
     }
@@ -131,6 +136,7 @@ impl Eyes {
         wants_cpu: bool,
         parts: &BTreeMap<u32, Bytes>,
     ) -> Look {
+        self.interval = now.saturating_sub(std::mem::replace(&mut self.looked, now));
         let with_cpu = wants_cpu && self.cpu_read.is_none_or(|then| now.saturating_sub(then) >= CPU_WINDOW);
         if with_cpu {
             self.cpu_read = Some(now);
@@ -183,7 +189,7 @@ impl Eyes {
     }
 
     /// Sets what all that runs may hold together: in the one group that holds all (with what is nobody's in it), or in each
-    /// run's own, which may grow by what all others leave, and by its part of what is `kept_back`.
+    /// run's own, out of that and of what is `kept_back`.
     ///
     /// # Errors
     /// [`KernelError::Write`]: the last of those that were not taken.
@@ -192,25 +198,34 @@ impl Eyes {
         cap: Bytes,
         nobodys: Bytes,
         kept_back: Bytes,
+        cpus: u32,
         clients: &BTreeMap<ClientId, Client>,
     ) -> Result<(), KernelError> {
         if let Some(slice) = &self.slice {
             return slice.set_cap(Bytes(cap.0.saturating_add(nobodys.0)));
         }
         let usage = |run: &Run| run.usage().map_or(0, |usage| usage.0);
-        let all = self.runs.values().fold(0, |sum: u64, run| sum.saturating_add(usage(run)));
-        let spare = kept_back.0 / self.runs.len().max(1) as u64;
+        let sum = |of: &dyn Fn(&Run) -> u64| self.runs.values().map(of).fold(0, u64::saturating_add);
+        let all = All {
+            budget: Bytes(cap.0.saturating_add(kept_back.0)),
+            usage: sum(&usage),
+            growth: sum(&|run| run.growth),
+            runs: self.runs.len() as u64,
+            interval: self.interval,
+            cpus,
+        };
         let mut outcome = Ok(());
         for (id, run) in &mut self.runs {
             let place = clients.get(id).and_then(|client| client.place.as_ref());
             let Some((place, budget)) = place.and_then(|place| Some((place, place.budget()?))) else {
                 continue;
             };
-            let (usage, known) = (usage(run), run.cap.unwrap_or(budget));
-            let held = Held { usage, growth: run.growth, cap: known, budget };
-            let cap = caps::cap(held, cap, all.saturating_sub(usage), spare);
-            // Each write costs, and of more than so much no look is late.
-            if known.0.abs_diff(cap.0) >= CAP_CHANGED && outcome.is_ok() {
+            let known = run.cap.unwrap_or(budget);
+            let cap = all.cap(usage(run), run.growth).min(budget);
+            // Each write costs.
+            let is_lower = known.0.saturating_sub(cap.0) >= CHANGED;
+            let is_higher = cap.0.saturating_sub(known.0) >= CAP_CHANGED;
+            if (is_lower || is_higher) && outcome.is_ok() {
                 outcome = place.set_cap(cap);
                 run.cap = Some(cap);
             }

@@ -59,7 +59,7 @@ use crate::kernel::random;
 use crate::model::{Bytes, Limits};
 use crate::policy::broker::{ClientId, Settings, Standing, Terms, UserId};
 use crate::policy::governor;
-use crate::policy::tuning::{CLIENT_PATIENCE, CLIENT_REQUESTS};
+use crate::policy::tuning::{CLIENT_PATIENCE, CLIENT_REQUESTS, FILL_RATE};
 use session::refused;
 
 /// News that wait for the loop. Whoever has more to say waits in line behind all others.
@@ -128,7 +128,7 @@ impl Outside {
     /// grow by between two looks.
     fn kept_back(&self, scope: Scope) -> Bytes {
         match (scope, self.budget.memory_max) {
-            (Scope::System, Some(budget)) => Bytes(budget.0 / KEPT_BACK),
+            (Scope::System, Some(budget)) => Bytes(budget.0 / KEPT_BACK).min(KEPT_BACK_MOST),
             _ => Bytes(0),
         }
     }
@@ -143,7 +143,10 @@ impl Config {
 }
 
 /// The part of the budget that is kept back: one of so many.
-const KEPT_BACK: u64 = 64;
+const KEPT_BACK: u64 = 32;
+
+/// And no more than this: a quarter of a second of the fastest that memory was seen to fill.
+const KEPT_BACK_MOST: Bytes = Bytes(FILL_RATE / 4);
 
 /// Why a broker does not serve, or does not any more.
 #[derive(Debug, thiserror::Error)]
