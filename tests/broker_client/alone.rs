@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use sandtest::policy::tuning::TELL_EVERY;
 use serde_json::{Value, json};
 
 use crate::run::{Fake, Run, grant, grant_all, wait_for};
@@ -51,6 +52,26 @@ fn a_broker_that_is_killed_costs_no_job_and_the_run_goes_on_with_its_share() {
     ran.assert_passed(6);
     assert_eq!(ran.attempts().len(), 6, "none ran twice");
     assert_eq!(ran.news(), ["lost", "alone"]);
+}
+
+#[test]
+fn a_run_that_wants_nothing_more_has_room_for_what_grows_while_it_is_alone() {
+    let broker = Broker::with_budget(512, &["--jobs", "2"]);
+    let grows = |job| {
+        format!(
+            "sh -c 'echo >> began; while [ ! -e go-{job} ]; do sleep 0.02; done; head -c 120M /dev/zero | tail -c 120M | wc -c'"
+        )
+    };
+    let run = Run::start(Some(&broker.socket), &["-j", "2"], &[grows(0), grows(1)]);
+    wait_until("both run", || began(&run) == 2);
+    // It has been told what it may count on since it wants nothing more.
+    std::thread::sleep(2 * TELL_EVERY);
+    broker.signal(Signal::SIGKILL);
+    until_news(&run, "alone");
+    let_go(&run, 0..2);
+    let ran = run.end();
+    ran.assert_passed(2);
+    assert_eq!(ran.attempts().len(), 2, "neither was evicted");
 }
 
 #[test]

@@ -396,10 +396,11 @@ def b10_three_users_share_the_box():
         off = max(abs(seconds - mean) / mean for seconds in had.values())
         idle = {user: longest_without(window, uid) for user, uid in users.items()}
         evicted = sum(a["outcome"] == "evicted" for a in attempts)
+        by_kernel = sum(bool(a["oom_kills"]) for a in attempts)
         print(f"      budget {budget / MIB:.0f} MiB, at most {most / MIB:.0f} in {len(watch.samples)} samples; in {window[-1][0] - window[0][0]:.0f} s "
               + ", ".join(f"{user} {seconds:.0f}" for user, seconds in had.items())
               + f" job seconds, {100 * off:.0f} % off; longest without a job "
-              + ", ".join(f"{user} {seconds:.1f} s" for user, seconds in idle.items()) + f"; {evicted} evictions, {inside} of them by the kernel", flush=True)
+              + ", ".join(f"{user} {seconds:.1f} s" for user, seconds in idle.items()) + f"; {evicted} evictions, {by_kernel} of them by the kernel", flush=True)
         assert off <= 0.15, had
         # A start takes a while here; what is asked is that nobody has to wait for another's end.
         assert max(idle.values()) <= 5, idle
