@@ -269,6 +269,27 @@ fn many_at_once_all_have_their_turn() {
     assert!(left.map(|run| run.path()).all(|run| !run.join("runner").exists()), "the socket is left behind");
 }
 
+#[test]
+fn each_has_the_limits_of_its_own_name_whatever_was_made_ahead() {
+    let test = "each_has_the_limits_of_its_own_name_whatever_was_made_ahead";
+    let Some(scene) = Scene::new(test) else { return };
+    fs::write(
+        scene.path("sandtest.yaml"),
+        "rules: [{match: \"echo odd*\", memory_max: 80M, pids_max: 33}]\n",
+    )
+    .unwrap();
+    let driver = "for i in 1 2 3 odd4 odd5 odd6 odd7 8 9 odd10 11; do $LOG_COMPILER echo $i; done";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    assert_eq!(ends.len(), 11, "{ends:?}");
+    for end in ends {
+        let is_odd = end["job"].as_str().unwrap().contains("odd");
+        assert_eq!(end["limits"]["pids_max"] == 33, is_odd, "{end}");
+        assert_eq!(end["limits"]["memory_max"] == 80 << 20, is_odd, "{end}");
+    }
+}
+
 /// A crate with a small and a large test, an integration test and an example in its documentation.
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {

@@ -1,17 +1,20 @@
 //! Has the tests that a command starts ask for jobs of their own.
 
 use std::ffi::OsStr;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::exec::limits;
 use super::reports::tell;
 use crate::broker::socket::LONGEST_PATH;
 use crate::host::isolation::Place;
 use crate::kernel::random;
+use crate::kernel::wrapper::PROGRAM;
 use crate::model::profile::JobSettings;
 use crate::model::retry::Retry;
 use crate::model::{Job, Limits, Profile};
@@ -85,21 +88,34 @@ pub fn require(jobs: &mut [Job]) {
 const SOCKET: &str = "socket";
 
 fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
-    // Some of who is told of it splits at spaces, and a socket's path is short.
-    let fits = |folder: &Path| {
-        let text = folder.join(SOCKET).display().to_string();
-        folder.to_str().is_some_and(|path| !path.contains(char::is_whitespace)) && text.len() <= LONGEST_PATH
+    let folder = match make(wanted) {
+        Ok(folder) => folder,
+        Err(_) => make(Path::new("/tmp").join(format!("sandtest-runner-{:x}", random::bits())))?,
     };
-    let folder = match fits(&wanted) {
-        true => wanted,
-        false => Path::new("/tmp").join(format!("sandtest-runner-{:x}", random::bits())),
-    };
-    DirBuilder::new().mode(0o700).create(&folder)?;
-    let folder = Folder(folder);
     let listener = listen::bind(&folder.0.join(SOCKET))?;
     let wrapper = folder.0.join(WRAPPER);
-    symlink(std::env::current_exe()?, &wrapper)?;
+    // Closed before anything is forked that could hold it open: what somebody may write to is not executed.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(&wrapper)?;
+    file.write_all(PROGRAM)?;
     Ok((listener, folder, wrapper.display().to_string()))
+}
+
+/// A folder whose socket can be bound to, and whose wrapper executed by all drivers.
+fn make(path: PathBuf) -> io::Result<Folder> {
+    let unfit = |why: &str| Err(io::Error::other(format!("{}: {why}", path.display())));
+    if path.join(SOCKET).as_os_str().len() > LONGEST_PATH {
+        return unfit("too long a path for a socket");
+    }
+    // Some of who is told of it splits at spaces.
+    if path.to_str().is_none_or(|text| text.contains(char::is_whitespace)) {
+        return unfit("a path with spaces");
+    }
+    DirBuilder::new().mode(0o700).create(&path)?;
+    let folder = Folder(path);
+    if statvfs(&folder.0)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(io::Error::other(format!("{}: mounted noexec", folder.0.display())));
+    }
+    Ok(folder)
 }
 
 /// What `rules` and `profile` make of one that arrives.

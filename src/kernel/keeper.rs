@@ -32,8 +32,12 @@ type RemovedAnswer = Box<dyn FnOnce() + Send>;
 /// Groups to be removed, and who wants to know.
 type Used = (Box<Group>, Option<RemovedAnswer>);
 
+/// Gives those that were made and are not wanted.
+type Unwanted = Box<dyn FnOnce() -> Option<Group> + Send>;
+
 enum Errand {
     Make(String, Limits, MadeAnswer),
+    Undo(Unwanted),
     Remove(Used),
 }
 
@@ -63,6 +67,12 @@ impl Keeper {
         answer: impl FnOnce(Result<Group, KernelError>) + Send + 'static,
     ) {
         self.order(Errand::Make(name, limits, Box::new(answer)));
+    }
+
+    /// Asks for the removal of groups that were asked for and are wanted no more, before others of their name are made: `made`
+    /// is called on the keeper's thread, when those are ready.
+    pub fn undo(&self, made: impl FnOnce() -> Option<Group> + Send + 'static) {
+        self.order(Errand::Undo(Box::new(made)));
     }
 
     /// Asks for the removal of empty groups. What can't be removed now is removed with the run's group, or by the
@@ -123,6 +133,11 @@ fn keep(ground: &Arc<Ground>, inbox: &mpsc::Receiver<Errand>) {
         };
         match next {
             Some(Errand::Make(name, limits, answer)) => answer(Group::make(ground, &name, &limits)),
+            Some(Errand::Undo(made)) => {
+                if let Some(group) = made() {
+                    remove((Box::new(group), None));
+                }
+            }
             Some(Errand::Remove(group)) => used.push_back(group),
             None => return,
         }

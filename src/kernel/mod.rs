@@ -14,7 +14,7 @@
 //! - [`oom`]: being told that a group ran out of memory
 //! - [`spawn`], [`child`], [`syscall`]: clone3 into a group, and the steps up to exec
 //! - [`spawner`]: the one thread that spawns
-//! - [`become_program`]: exec in the place of this process
+//! - [`wrapper`]: what stands in front of a driver's tests, and becomes them; also a program of its own
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
 //! - [`peer`]: who is at the other end of a socket; [`handed`]: sockets that a service manager opened
@@ -25,7 +25,6 @@
 //! - [`guardian`]: ends the run's processes when sandtest itself is killed; [`held`]: what it gives back then
 //! - [`terminal`]: lending the terminal to a job
 
-pub mod become_program;
 pub mod cgroup;
 pub mod child;
 pub mod controllers;
@@ -54,5 +53,6 @@ pub mod spawner;
 pub mod syscall;
 pub mod terminal;
 pub mod tree;
+pub mod wrapper;
 
 pub use error::KernelError;

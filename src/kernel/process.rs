@@ -1,6 +1,7 @@
 //! One process, as `/proc/PID` shows it (proc_pid_stat(5), proc_pid_statm(5)).
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Stat {
     /// Reads `/proc/PID/stat`; `None` if the process is gone.
     pub fn read(pid: u32) -> Option<Stat> {
         // Its name may hold any bytes: it is cut to 15 of them, in the middle of a letter if need be.
-        Stat::parse(&String::from_utf8_lossy(&fs::read(file(pid, "stat")).ok()?))
+        Stat::parse(&String::from_utf8_lossy(&read(pid, "stat")?))
     }
 
     /// From the text of the file. The name may hold spaces, parentheses and newlines, so the last `)` ends it.
@@ -76,7 +77,7 @@ impl Stat {
 /// The status that the parent of an ended process is told, from the last field of `/proc/PID/stat`; `None` once it has been, or
 /// if the number is another's.
 pub fn status_of_ended(pid: u32, starttime: u64) -> Option<i32> {
-    let text = String::from_utf8_lossy(&fs::read(file(pid, "stat")).ok()?).into_owned();
+    let text = String::from_utf8_lossy(&read(pid, "stat")?).into_owned();
     let stat = Stat::parse(&text)?;
     if stat.is_alive() || stat.starttime != starttime {
         return None;
@@ -155,7 +156,7 @@ pub fn private_of(text: &str) -> Option<u64> {
 
 /// Its group in the v2 tree, as a path from that tree's root.
 pub fn v2_group(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(file(pid, "cgroup")).ok()?;
+    let text = String::from_utf8(read(pid, "cgroup")?).ok()?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
@@ -182,6 +183,13 @@ pub fn all() -> Vec<u32> {
 /// Bytes in a page of memory.
 pub fn page_size() -> u64 {
     rustix::param::page_size() as u64
+}
+
+/// One of its small files, whole: it has no size to ask for first.
+fn read(pid: u32, name: &str) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(4096);
+    fs::File::open(file(pid, name)).ok()?.take(u64::MAX).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 fn file(pid: u32, name: &str) -> PathBuf {

@@ -7,6 +7,8 @@ compile_error!("sandtest's way of spawning is written for x86_64 only");
 
 use std::arch::asm;
 
+pub use super::wrapper::raw::raw;
+
 /// The arguments of clone3(2), as `struct clone_args` of linux/sched.h.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -33,30 +35,6 @@ pub struct CloneArgs {
     pub set_tid_size: u64,
     /// Descriptor of the v2 group to be born in.
     pub cgroup: u64,
-}
-
-/// Makes system call `number`. Returns what the kernel returns: negative is an errno.
-///
-/// # Safety
-/// As for the call itself: pointers among `arguments` must be good for what the kernel does with them.
-#[inline(always)]
-pub unsafe fn raw(number: i64, arguments: [usize; 5]) -> i64 {
-    let result: i64;
-    // SAFETY: the kernel clobbers rcx and r11 and nothing else; the caller answers for the arguments.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") arguments[0],
-            in("rsi") arguments[1],
-            in("rdx") arguments[2],
-            in("r10") arguments[3],
-            in("r8") arguments[4],
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-    }
-    result
 }
 
 /// clone3(2) whose child calls `entry(argument)` on the stack named in `arguments`. Returns the child's pid, or

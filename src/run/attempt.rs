@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub foreground: bool,
     /// What came while attempts ran, and outlives them.
     pub outlast: RefCell<Outlast>,
+    /// When a process was last moved into its groups.
+    pub moved: Cell<Option<Instant>>,
     pub news: mpsc::UnboundedSender<News>,
 }
 
@@ -92,6 +94,8 @@ pub(super) struct Ended {
 
 /// What is made ahead of an attempt's start.
 pub(super) struct Prepared {
+    /// In force in its groups.
+    limits: Limits,
     /// Its groups and its temporary directory, as soon as the keeper has made them.
     place: oneshot::Receiver<(Result<Group, KernelError>, Option<Lent>)>,
     /// Its standard streams, and our end of its output.
@@ -99,6 +103,17 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether its groups hold these limits.
+    pub(super) fn holds(&self, limits: &Limits) -> bool {
+        self.limits == *limits
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn undo(self, keeper: &Keeper) {
+        let mut place = self.place;
+        keeper.undo(move || place.try_recv().ok()?.0.ok());
+    }
+
     /// Its groups, once they are made; else why not.
     pub(super) async fn place(self) -> Result<Group, String> {
         match self.place.await {
@@ -227,16 +242,15 @@ pub(super) async fn supervise(
 }
 
 impl Shared {
-    /// Begins to make what an attempt needs.
-    pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId) -> Prepared {
+    /// Begins to make what an attempt needs. With runner mode it may be one of a job that nobody has named yet.
+    pub(super) fn prepare(&self, keeper: &Keeper, id: AttemptId, limits: Limits) -> Prepared {
         let (answer, place) = oneshot::channel();
-        let limits = self.job(id).settings.limits;
         let temporary = self.plan.temporary.clone();
         keeper.make(id.to_string(), limits, move |result| {
             let scratch = temporary.as_ref().and_then(Temporary::take);
             drop(answer.send((result, scratch)));
         });
-        Prepared { place, streams: self.streams(id) }
+        Prepared { limits, place, streams: self.streams(id) }
     }
 
     fn streams(&self, id: AttemptId) -> io::Result<(Option<Output>, [Stream; 3])> {
@@ -313,7 +327,6 @@ impl Shared {
             output.capture.borrow_mut().finish()
         });
         let (exit, cpu_time) = (end.map(|(exit, _)| exit), end.and_then(|(_, cpu_time)| cpu_time));
-        let cpu_time = cpu_time.or_else(|| live.group.cpu_time().filter(|_| live.adopted));
         let wanted = self.job(attempt.id).settings.limits;
         let mut evidence = self.evidence(&live, &wanted, left, cpu_time);
         evidence.unkillable |= live.adopted && lost;
@@ -388,7 +401,11 @@ impl Shared {
         Evidence {
             memory_peak: evidence.memory_peak.or(samples.memory_peak),
             pids_peak: evidence.pids_peak.or(samples.tasks_peak),
-            cpu_time: evidence.cpu_time.or(cpu_time),
+            // Of what is no child of ours the group tells.
+            cpu_time: evidence
+                .cpu_time
+                .or(cpu_time)
+                .or_else(|| live.group.cpu_time().filter(|_| live.adopted)),
             leaked: left.processes,
             leaked_count: left.count,
             unkillable: left.unkillable,

@@ -1,6 +1,6 @@
 //! The loop: what happens goes into the scheduler, what it decides is done.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -32,9 +32,9 @@ use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
 use crate::model::reading::Reading;
-use crate::model::{Attempt, AttemptId, JobId, Tier};
+use crate::model::{Attempt, AttemptId, JobId, Limits, Tier};
 use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler};
-use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
+use crate::policy::tuning::{GROUPS_AHEAD, KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
 /// What may take its time is done on at most so many threads, made when they are needed. Some of them may hang for
@@ -166,6 +166,7 @@ impl Drive {
                 null: Arc::new(null),
                 foreground,
                 outlast: RefCell::new(Outlast::start()),
+                moved: Cell::new(None),
                 news: sender,
                 jobs: RefCell::new(plan.jobs.iter().cloned().map(Rc::new).collect()),
                 plan,
@@ -284,7 +285,9 @@ impl Drive {
                     News::Left(connection) => {
                         let left = self.arrivals.as_mut().and_then(|arrivals| arrivals.leave(connection));
                         if let Some(job) = left {
-                            self.prepared.remove(&AttemptId { job, number: 1 });
+                            if let Some(prepared) = self.prepared.remove(&AttemptId { job, number: 1 }) {
+                                prepared.undo(&self.keeper);
+                            }
                             return Input::Gone(job);
                         }
                     }
@@ -437,7 +440,8 @@ impl Drive {
     }
 
     fn prepare(&mut self, id: AttemptId) {
-        self.prepared.insert(id, self.shared.prepare(&self.keeper, id));
+        let prepared = self.take_prepared(id);
+        self.prepared.insert(id, prepared);
     }
 
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
@@ -445,8 +449,8 @@ impl Drive {
         if let Some(arrival) = self.arrivals.as_mut().and_then(|arrivals| arrivals.take(attempt.id.job)) {
             let environment = self.environment(&job, attempt, groups);
             let prepared = self.take_prepared(attempt.id);
-            let shared = self.shared.clone();
-            tokio::task::spawn_local(adopt::supervise(shared, attempt, arrival, environment, prepared));
+            begin(adopt::supervise(self.shared.clone(), attempt, arrival, environment, prepared));
+            self.prepare_next(job.settings.limits);
             return;
         }
         let nest = self.broker.as_ref().map(|link| served::nest(link, attempt.id.job));
@@ -458,17 +462,28 @@ impl Drive {
             program::set_makeflags(program, &flags.with(path.as_deref().map(|path| (path, places))));
         }
         let prepared = self.take_prepared(attempt.id);
-        let mut supervised = Box::pin(supervise(self.shared.clone(), attempt, program, prepared));
-        // Begun here, so that with its groups at hand it is on its way before the report of the last one is
-        // written. The task polls it again, with a waker of its own.
-        let begun = supervised.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if begun.is_pending() {
-            tokio::task::spawn_local(supervised);
-        }
+        begin(supervise(self.shared.clone(), attempt, program, prepared));
     }
 
     fn take_prepared(&mut self, id: AttemptId) -> Prepared {
-        self.prepared.remove(&id).unwrap_or_else(|| self.shared.prepare(&self.keeper, id))
+        let limits = self.shared.job(id).settings.limits;
+        match self.prepared.remove(&id) {
+            Some(prepared) if prepared.holds(&limits) => return prepared,
+            // Made before its name was known.
+            Some(other) => other.undo(&self.keeper),
+            None => {}
+        }
+        self.shared.prepare(&self.keeper, id, limits)
+    }
+
+    /// The next that the command brings along mostly have the limits of this one: their groups are there when they come.
+    fn prepare_next(&mut self, limits: Limits) {
+        let next = self.scheduler.next_job();
+        let ids = (0..GROUPS_AHEAD as u32).map(|more| JobId(next.0.saturating_add(more)));
+        for id in ids.map(|job| AttemptId { job, number: 1 }) {
+            let make = || self.shared.prepare(&self.keeper, id, limits);
+            self.prepared.entry(id).or_insert_with(make);
+        }
     }
 
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {
@@ -598,6 +613,16 @@ impl Drive {
             clean,
             record_cut: recorder.and_then(Recorder::failure),
         }
+    }
+}
+
+/// Begins an attempt here, so that with its groups at hand it is on its way before the report of the last one is written. The
+/// task polls it again, with a waker of its own.
+fn begin(attempt: impl Future<Output = ()> + 'static) {
+    let mut attempt = Box::pin(attempt);
+    let begun = attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    if begun.is_pending() {
+        tokio::task::spawn_local(attempt);
     }
 }
 

@@ -10,6 +10,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -20,6 +21,7 @@ use crate::kernel::tree::Mark;
 use crate::kernel::{KernelError, pidfd};
 use crate::model::Attempt;
 use crate::model::event::SpawnError;
+use crate::policy::tuning::MOVES_STREAM;
 use crate::run::attempt::{First, News, Prepared, Shared};
 use crate::run::live::{Live, Samples};
 use crate::run::settle::Leftovers;
@@ -48,12 +50,15 @@ pub(in crate::run) async fn supervise(
     let (began, paused) = (shared.clock.now(), shared.clock.paused());
     shared.live.begin(attempt.id, group.lifeline());
     shared.outlast.borrow_mut().begins(attempt.id);
-    // Aside: the kernel may wait for a grace period of RCU.
-    let moved = tokio::task::spawn_blocking(move || {
+    let take_in = move || {
         let moved = take_in(&group, &peer);
         (group, peer, moved)
-    });
-    let moved = moved.await;
+    };
+    // In a stream of them a move is a matter of microseconds, less than to have another thread do it. After a pause the kernel
+    // waits for a grace period of RCU.
+    let in_stream = shared.moved.get().is_some_and(|last| last.elapsed() < MOVES_STREAM);
+    let moved = if in_stream { Ok(take_in()) } else { tokio::task::spawn_blocking(take_in).await };
+    shared.moved.set(Some(Instant::now()));
     shared.live.began(attempt.id);
     let (group, peer) = match moved {
         Ok((group, peer, Ok(()))) => (group, peer),

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::words::{Answer, LONGEST, Request};
+use super::words::{Answer, LONGEST_REQUEST, Request};
 use crate::kernel::peer::{self, Peer};
 use crate::run::attempt::News;
 
@@ -109,7 +109,7 @@ async fn meet(stream: &mut UnixStream) -> Result<(Peer, Request), &'static str> 
     }
     let broken = |_| "it has not said what it will be";
     let length = stream.read_u32_le().await.map_err(broken)? as usize;
-    if length > LONGEST {
+    if length > LONGEST_REQUEST {
         return Err("it says too much");
     }
     let mut body = vec![0; length];
