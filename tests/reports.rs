@@ -17,10 +17,15 @@ use sandtest::model::{
     Outcome, Process, Profile, RunId, Tier, Verdict,
 };
 use sandtest::report::Reporter;
+use sandtest::report::github::GithubReporter;
 use sandtest::report::html::HtmlReporter;
 use sandtest::report::json::JsonReporter;
+use sandtest::report::junit::JunitReporter;
+use sandtest::report::libtest::LibtestReporter;
 use sandtest::report::paragraph::Words;
 use sandtest::report::recorded;
+use sandtest::report::story::Story;
+use sandtest::report::tap::TapReporter;
 use sandtest::report::terminal::{Look, TerminalReporter};
 use sandtest::report::trace::TraceReporter;
 
@@ -250,6 +255,7 @@ fn endings() -> Vec<AttemptFinished> {
             cause: Cause::RunTimeout,
             ..failed(13, "too late", Outcome::Timeout, Some(Exit::Signal(15)), quiet.clone())
         },
+        unseen(14, "shapes"),
         failed(
             9,
             "sampled hog",
@@ -305,6 +311,7 @@ fn run_of_many(isolation: Isolation) -> Vec<Event> {
     let finished = RunFinished {
         passed: 2,
         failed: 7,
+        unseen: 1,
         evictions: 1,
         leaked: 1,
         wall: Duration::from_millis(4321),
@@ -342,14 +349,57 @@ fn tell(reporter: &mut impl Reporter, events: &[Event]) {
     }
 }
 
+/// One that a command brought along, on a kernel that tells its end to nobody else.
+fn unseen(job: u32, name: &str) -> AttemptFinished {
+    let (driver, verdict) = (Some("make check".to_owned()), Some(Verdict::Unseen));
+    AttemptFinished { driver, verdict, exit: None, output: None, ..passed(job, name) }
+}
+
+fn run_of_a_driver() -> Vec<Event> {
+    let finished = RunFinished { passed: 2, unseen: 1, ..RunFinished::default() };
+    let of = |end| Event::AttemptFinished(Box::new(end));
+    vec![
+        started(isolation(Tier::Cgroup, Enforcement::Kernel), true),
+        of(AttemptFinished { driver: Some("make check".into()), ..passed(1, "seen") }),
+        of(unseen(2, "shapes")),
+        of(passed(0, "make check")),
+        Event::RunFinished(finished),
+    ]
+}
+
 #[test]
-fn an_end_that_nobody_saw_is_told_as_that() {
-    let mut words = Words::new(&profile());
-    let _ = words.of(&started(isolation(Tier::Hybrid, Enforcement::Kernel), true));
-    let mut told =
-        |exit| words.of(&Event::AttemptFinished(Box::new(AttemptFinished { exit, ..passed(1, "shapes") })));
-    assert_eq!(told(Some(Exit::Code(0))), None);
-    assert_eq!(told(None).as_deref(), Some("only its driver saw how it ended."));
+fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
+    let events = run_of_a_driver();
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let (mut tap, mut libtest, mut github) = (Vec::new(), Vec::new(), Vec::new());
+    tell(&mut TapReporter::new(&mut tap), &events);
+    tell(&mut LibtestReporter::new(&mut libtest), &events);
+    tell(&mut GithubReporter::new(&mut github, Some(folder.path().join("summary"))), &events);
+    tell(&mut JunitReporter::create(&folder.path().join("junit")).unwrap(), &events);
+    tell(&mut HtmlReporter::create(&folder.path().join("html")).unwrap(), &events);
+    let tap = String::from_utf8(tap).unwrap();
+    assert!(tap.contains("\nok 2 - shapes # SKIP only its driver saw how it ended\n"), "{tap}");
+    let libtest = String::from_utf8(libtest).unwrap();
+    assert!(libtest.contains(r#""event":"ignored","name":"shapes""#), "{libtest}");
+    assert!(libtest.contains(r#""passed":2,"failed":0,"ignored":1"#), "{libtest}");
+    assert!(github.is_empty(), "nothing to annotate: {github:?}");
+    let junit = written("junit");
+    assert!(junit.contains(r#"tests="3" skipped="1" errors="0" failures="0""#), "{junit}");
+    assert!(junit.contains(r#"<skipped message="unseen: only its driver saw how it ended"#), "{junit}");
+    assert!(written("html").contains("2 of 3 jobs passed, 1 unseen"));
+    assert_eq!(told(PLAIN, &events), "", "its driver has said how it ended");
+}
+
+#[test]
+fn a_record_of_an_unseen_end_counts_neither_way() {
+    let mut events = recorded::read(&mut json(&run_of_a_driver()).as_bytes()).unwrap();
+    assert_eq!(recorded::end_until_now(&events, false).unseen, 1);
+    events.pop();
+    let end = recorded::end_until_now(&events, true);
+    assert_eq!((end.passed, end.failed, end.unseen, end.not_run), (2, 0, 1, 0));
+    let story = Story::of_run(events);
+    assert!(story.of("shapes").starts_with("shapes: unseen\n"), "{}", story.of("shapes"));
 }
 
 fn json(events: &[Event]) -> String {
@@ -634,5 +684,5 @@ fn the_worst_run_makes_a_page_that_opens() {
     tell(&Event::RunFinished(RunFinished { failed: 5000, ..RunFinished::default() }));
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.len() < 4_900_000, "{} bytes", text.len());
-    assert!(text.contains("5,000 of 9 jobs failed") && text.contains("\"id\":4999"));
+    assert!(text.contains("5,000 of 5,000 jobs failed") && text.contains("\"id\":4999"));
 }

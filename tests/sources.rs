@@ -453,6 +453,59 @@ fn cargo_test_runs_the_same_tests_with_what_cargo_gives_them() {
 }
 
 #[test]
+fn a_runner_and_variables_that_cargo_is_told_of_are_heeded_as_cargo_does() {
+    let Some(scene) = workspace() else { return };
+    let host = format!("{}_UNKNOWN_LINUX_GNU", std::env::consts::ARCH.to_uppercase());
+    let scene = scene
+        .program(
+            "own-runner",
+            "#!/bin/sh\nshift; basename \"$1\" | sed 's/-[0-9a-f]*$//' >> $RAN; exec \"$@\"\n",
+        )
+        .program("other-runner", "#!/bin/sh\necho other >> $RAN; exec \"$@\"\n");
+    fs::create_dir_all(scene.path(".cargo")).unwrap();
+    let config = "[target.'cfg(unix)']\nrunner = ['./own-runner', '-q']\n[env]\nCARGO_SAID = 'it is'\n\
+                  CARGO_DATA = { value = 'data', relative = true }\nCARGO_KEPT = 'not this'\n\
+                  CARGO_PKG_NAME = { value = 'not this either', force = true }\n";
+    fs::write(scene.path(".cargo/config.toml"), config).unwrap();
+    let cleaned = |mut command: Command| {
+        let set: Vec<String> =
+            std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARGO_PKG")).collect();
+        set.iter().for_each(|name| drop(command.env_remove(name)));
+        command.env_remove(format!("CARGO_TARGET_{host}_RUNNER")).env("CARGO_KEPT", "kept");
+        command
+    };
+    let environment = |name: &str| {
+        let text = fs::read_to_string(scene.path(name)).unwrap();
+        text.lines().map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let words = ["test", "--offline", "-p", "tool", "--test", "cli"];
+    let mut cargo = Command::new("cargo");
+    cargo.args(words).current_dir(scene.folder.path()).env("DUMP", scene.path("by-cargo"));
+    cargo.env("RAN", scene.path("ran")).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    assert!(cleaned(cargo).output().unwrap().status.success());
+    assert_eq!(scene.ran(), ["cli"]);
+
+    // The list is asked for through it, too: what it starts may run nowhere else.
+    let each = |by: &str, variable: Option<&str>| {
+        let mut command = cleaned(scene.command(&[&["--each", "test", "--", "cargo"], &words[..]].concat()));
+        command
+            .env("DUMP", scene.path(by))
+            .envs(variable.map(|set| (format!("CARGO_TARGET_{host}_RUNNER"), set)));
+        let ran = Ran::of(command.output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        scene.ran()
+    };
+    assert_eq!(each("by-sandtest", None), ["cli"; 4]);
+    assert_eq!(environment("by-sandtest"), environment("by-cargo"));
+    assert_eq!(each("again", Some("./other-runner")), ["other"; 4]);
+    assert_eq!(
+        each("alone", Some("/some/run/run-wrapper")),
+        [""; 0],
+        "a run around this one is not asked again"
+    );
+}
+
+#[test]
 fn a_build_that_fails_has_its_own_exit_code() {
     let Some(scene) = workspace() else { return };
     fs::write(scene.path("other/src/lib.rs"), "fn broken(\n").unwrap();

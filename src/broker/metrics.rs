@@ -28,12 +28,13 @@ use users::Users;
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const VERDICTS: [(Verdict, &str); 5] = [
+const VERDICTS: [(Verdict, &str); 6] = [
     (Verdict::Pass, "pass"),
     (Verdict::Fail, "fail"),
     (Verdict::Flaky, "flaky"),
     (Verdict::Leak, "leak"),
     (Verdict::Infra, "infra"),
+    (Verdict::Unseen, "unseen"),
 ];
 
 const OUTCOMES: [(Outcome, &str); 7] = [

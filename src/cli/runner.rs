@@ -21,7 +21,7 @@ use crate::model::{Job, Limits, Profile};
 use crate::profile::Rules;
 use crate::run::runner::arrivals::Draft;
 use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
-use crate::source::drivers::{Surroundings, WRAPPER, wiring};
+use crate::source::drivers::{Surroundings, WRAPPER, known, wiring};
 
 /// A private folder, removed when it is dropped.
 #[derive(Debug)]
@@ -43,8 +43,14 @@ pub fn set_up(
     (rules, profile): (&Rules, &Profile),
 ) -> Option<(Runner, Folder)> {
     let [job] = jobs else { return None };
-    // Without a group of its own nobody could tell what is a test's and what its driver's.
-    place.ground.v2()?;
+    let words = || std::iter::once(&job.command.program).chain(&job.command.arguments).map(OsStr::new);
+    if place.ground.v2().is_none() {
+        // Without a group of its own nobody could tell what is a test's and what its driver's.
+        if let Some(driver) = known(&words().collect::<Vec<_>>()) {
+            tell(&format!("{driver}: its tests share one job, since there are no cgroups to put each into"));
+        }
+        return None;
+    }
     match open(folder) {
         Ok((listener, folder, wrapper)) => {
             job.environment.retain(|(name, _)| name != VARIABLE && name != REQUIRED);
@@ -52,12 +58,11 @@ pub fn set_up(
             let of_rules =
                 |name: &str| said.iter().find(|(other, _)| other == name).map(|(_, value)| value.into());
             let here = std::env::current_dir().unwrap_or_default();
-            let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
             let around = Surroundings {
                 variable: &|name| of_rules(name).or_else(|| std::env::var_os(name)),
                 names: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
                 folder: &here,
-                words: words.map(OsStr::new).collect(),
+                words: words().collect(),
             };
             let wired = wiring(&wrapper, workers, &around);
             wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));

@@ -232,6 +232,8 @@ pub struct RunFinished {
     pub passed: u64,
     /// Jobs that did not.
     pub failed: u64,
+    /// Jobs of which only the command that started them saw the end.
+    pub unseen: u64,
     /// Jobs that failed first and passed later.
     pub flaky: u64,
     /// Jobs that never ran, because the run ended before.

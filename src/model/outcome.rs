@@ -51,15 +51,29 @@ pub enum Verdict {
     Leak,
     /// Nothing can be said of the job: its environment failed it.
     Infra,
+    /// Only the command that started it saw how it ended.
+    Unseen,
+}
+
+/// Among which jobs one is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Those that passed.
+    Passed,
+    /// Those that failed.
+    Failed,
+    /// Neither: nobody told us.
+    Unseen,
 }
 
 impl Verdict {
-    /// Whether it counts as a success, with this said of flaky ones.
-    pub fn passes(self, flaky: FlakyResult) -> bool {
+    /// What it counts as, with this said of flaky ones.
+    pub fn counted(self, flaky: FlakyResult) -> Counted {
         match self {
-            Verdict::Pass => true,
-            Verdict::Flaky => flaky == FlakyResult::Pass,
-            Verdict::Fail | Verdict::Leak | Verdict::Infra => false,
+            Verdict::Pass => Counted::Passed,
+            Verdict::Flaky if flaky == FlakyResult::Pass => Counted::Passed,
+            Verdict::Flaky | Verdict::Fail | Verdict::Leak | Verdict::Infra => Counted::Failed,
+            Verdict::Unseen => Counted::Unseen,
         }
     }
 }

@@ -117,11 +117,15 @@ impl Ending {
     }
 }
 
+/// What is said of how many ended that way.
+pub const UNSEEN: &str = "whose end only their driver saw";
+
 /// What jobs came to, in a line.
 pub fn counts(finished: &RunFinished) -> String {
     let mut parts = vec![format!("{} passed", finished.passed)];
     let counts = [
         (finished.failed, "failed"),
+        (finished.unseen, UNSEEN),
         (finished.not_run, "not run"),
         (finished.flaky, "flaky among these"),
         // Of those that wait to run again the end of the run makes some that never do.

@@ -117,7 +117,7 @@ impl<W: Write> GithubReporter<W> {
             return Ok(());
         }
         // A command may have brought some along.
-        let count = finished.passed + finished.failed + finished.not_run;
+        let count = finished.passed + finished.failed + finished.unseen + finished.not_run;
         self.jobs = self.jobs.max(usize::try_from(count).unwrap_or(usize::MAX));
         let mut text = annotations("error", &self.failed);
         text += &annotations("warning", &self.flaky);
@@ -134,6 +134,7 @@ impl<W: Write> GithubReporter<W> {
                 format!("interrupted, {} of {} {jobs} passed", finished.passed, self.jobs)
             }
             0 if finished.not_run > 0 => format!("{} of {} {jobs} passed", finished.passed, self.jobs),
+            0 if finished.unseen > 0 => format!("{} of {} {jobs} passed", finished.passed, self.jobs),
             0 => format!("{} {jobs} passed", self.jobs),
             failed => format!("{failed} of {} {jobs} failed", self.jobs),
         };

@@ -76,6 +76,7 @@ enum Line<'a> {
     RunFinished {
         passed: u64,
         failed: u64,
+        unseen: u64,
         flaky: u64,
         not_run: u64,
         evictions: u64,
@@ -314,6 +315,7 @@ impl<W: Write> JsonReporter<W> {
         self.write(&Line::RunFinished {
             passed: finished.passed,
             failed: finished.failed,
+            unseen: finished.unseen,
             flaky: finished.flaky,
             not_run: finished.not_run,
             evictions: finished.evictions,

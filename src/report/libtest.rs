@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::Reporter;
 use super::written::written;
-use crate::model::JobId;
 use crate::model::event::{AttemptFinished, Event, RunFinished};
 use crate::model::text::harmless;
+use crate::model::{JobId, Verdict};
 
 /// Writes the stream to `sink`, each line at once.
 pub struct LibtestReporter<W> {
@@ -80,11 +80,16 @@ impl<W: Write> LibtestReporter<W> {
         }
         self.started.remove(&job);
         self.write(&Line::Test {
-            event: if attempt.failed { "failed" } else { "ok" },
+            event: match attempt.verdict {
+                // Its only word for what neither passed nor failed.
+                Some(Verdict::Unseen) => "ignored",
+                _ if attempt.failed => "failed",
+                _ => "ok",
+            },
             name: &harmless(&attempt.job),
             exec_time: Some(seconds(attempt.wall)),
             stdout: written(attempt).filter(|_| attempt.failed),
-            message: told.filter(|_| attempt.failed),
+            message: told.filter(|_| attempt.failed || attempt.verdict == Some(Verdict::Unseen)),
         })
     }
 
@@ -100,7 +105,7 @@ impl<W: Write> LibtestReporter<W> {
         let counts = Counts::Ended {
             passed: finished.passed,
             failed: finished.failed,
-            ignored: 0,
+            ignored: finished.unseen,
             measured: 0,
             filtered_out: 0,
             exec_time: seconds(finished.wall),

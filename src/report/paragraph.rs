@@ -7,6 +7,9 @@ use crate::model::event::{AttemptFinished, Event};
 use crate::model::profile::Origin;
 use crate::model::{Cause, Enforcement, Exit, Isolation, LimitName, Outcome, Profile, Verdict};
 
+/// signal(7).
+const SIGKILL: i32 = 9;
+
 /// Held back for less than this, nobody waited for the processor.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 
@@ -240,8 +243,11 @@ impl Teller<'_> {
     }
 
     fn signaled(&self) -> Vec<String> {
-        let Some(Exit::Signal(number)) = self.attempt.exit else {
-            return vec!["lost: it could not be killed and its end was not seen.".into()];
+        let number = match self.attempt.exit {
+            Some(Exit::Signal(number)) => number,
+            // No child of ours: what we did to it is all that is known.
+            _ if self.attempt.driver.is_some() && !self.attempt.evidence.unkillable => SIGKILL,
+            _ => return vec!["lost: it could not be killed and its end was not seen.".into()],
         };
         let why = match self.attempt.cause {
             Cause::Interrupted => Some("interrupted: ended by {} when the run was asked to end."),
@@ -258,7 +264,7 @@ impl Teller<'_> {
             return vec![why.replace("{}", &signal_name(number))];
         }
         let mut told = vec![format!("signaled: {} ended it.", signal_name(number))];
-        if number == 9 && self.attempt.evidence.oom_kill == Some(0) {
+        if number == SIGKILL && self.attempt.evidence.oom_kill == Some(0) {
             told.push("No OOM kill was counted in its cgroup, so somebody sent it.".into());
         }
         told
@@ -269,7 +275,10 @@ impl Teller<'_> {
             Some(Exit::Code(0)) => vec![],
             None if self.attempt.evidence.unkillable => vec![],
             // No child of ours, and an older kernel.
-            None => vec!["only its driver saw how it ended.".into()],
+            None => vec![
+                "unseen: only its driver saw how it ended (before Linux 6.15 the kernel tells nobody else)."
+                    .into(),
+            ],
             Some(Exit::Code(code)) => vec![format!("exited with code {code}{}.", self.peak())],
             Some(Exit::Signal(number)) => vec![format!("signaled: {} ended it.", signal_name(number))],
         }
@@ -316,6 +325,7 @@ impl Teller<'_> {
 pub fn in_a_word(attempt: &AttemptFinished, verdict: Verdict) -> String {
     match (attempt.outcome, attempt.exit) {
         _ if verdict == Verdict::Flaky => "flaky".into(),
+        _ if verdict == Verdict::Unseen => "unseen".into(),
         (Outcome::Oom, _) => "oom".into(),
         (Outcome::Pids, _) => "pids".into(),
         (Outcome::Timeout, _) => "timeout".into(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ending::UNSEEN;
 use super::paragraph::short;
 use super::recorded::Told;
 use super::{broker, governor};
@@ -133,8 +134,12 @@ impl Story {
     /// What it came to: `fate`, if it has no end.
     pub fn came_to(&self, fate: &str) -> String {
         self.end.as_ref().map_or(fate.to_owned(), |end| {
-            let counts =
-                [(end.failed, "failed"), (end.not_run, "not run"), (end.evictions, "evicted and run again")];
+            let counts = [
+                (end.failed, "failed"),
+                (end.unseen, UNSEEN),
+                (end.not_run, "not run"),
+                (end.evictions, "evicted and run again"),
+            ];
             let others = counts
                 .iter()
                 .filter(|(count, _)| *count > 0)
@@ -207,6 +212,7 @@ impl Attempt {
             Some(Verdict::Fail) => "fail",
             Some(Verdict::Leak) => "leak",
             Some(Verdict::Infra) => "infra",
+            Some(Verdict::Unseen) => "unseen",
             None => "it was to run again",
         }
     }

@@ -79,7 +79,8 @@ impl<W: Write> TapReporter<W> {
             block.text("diagnosis", &seen.join("\n"));
             block.text("output", &written(attempt).unwrap_or_default());
         }
-        self.test(attempt.failed, &attempt.job, &block)
+        let skip = if verdict == Verdict::Unseen { " # SKIP only its driver saw how it ended" } else { "" };
+        self.test(attempt.failed, &(description(&attempt.job) + skip), &block)
     }
 
     /// It should have been tried again, and the run ended before that: its last try is what it came to.
@@ -88,13 +89,13 @@ impl<W: Write> TapReporter<W> {
         block.text("severity", "fail");
         block.text("message", "it was not tried again, since the run ended.");
         block.text("tries_before", &self.tries.remove(&job).unwrap_or_default().join("\n"));
-        self.test(true, name, &block)
+        self.test(true, &description(name), &block)
     }
 
-    fn test(&mut self, failed: bool, name: &str, block: &Block) -> io::Result<()> {
+    fn test(&mut self, failed: bool, described: &str, block: &Block) -> io::Result<()> {
         self.number += 1;
         let not = if failed { "not " } else { "" };
-        let text = format!("{not}ok {} - {}\n  ---\n{}  ...\n", self.number, description(name), block.0);
+        let text = format!("{not}ok {} - {described}\n  ---\n{}  ...\n", self.number, block.0);
         // One write: of a run that is killed, whole tests are left.
         self.sink.write_all(text.as_bytes())
     }

@@ -231,7 +231,7 @@ impl<W: Write> TerminalReporter<W> {
         let label = match attempt.verdict {
             Some(Verdict::Pass) => self.look.paint("32", &format!("{label:>8}")),
             Some(Verdict::Flaky) if !failed => self.look.paint("33", &format!("{label:>8}")),
-            None => self.look.paint("33", &format!("{label:>8}")),
+            None | Some(Verdict::Unseen) => self.look.paint("33", &format!("{label:>8}")),
             Some(_) => self.look.paint("31;1", &format!("{label:>8}")),
         };
         let tries = tries(attempt);
@@ -386,7 +386,7 @@ fn label(attempt: &AttemptFinished) -> String {
         (_, Some(Exit::Code(0))) if attempt.evidence.left_something() => "LEAK".into(),
         (_, Some(Exit::Code(0))) => "PASS".into(),
         (_, Some(Exit::Code(code))) => format!("FAIL {code}"),
-        (_, None) if attempt.verdict == Some(Verdict::Pass) => "UNSEEN".into(),
+        (_, None) if attempt.verdict == Some(Verdict::Unseen) => "UNSEEN".into(),
         (_, None) => "LOST".into(),
     }
 }

@@ -128,6 +128,7 @@ impl Trace {
         }
         let (cat, cname) = match (attempt.verdict, attempt.retry_in) {
             (Some(Verdict::Pass | Verdict::Flaky), _) => ("pass", "good"),
+            (Some(Verdict::Unseen), _) => ("unseen", "thread_state_unknown"),
             (Some(_), _) => ("fail", "terrible"),
             (None, Some(_)) => ("retried", "bad"),
             (None, None) => ("evicted", "grey"),

@@ -31,6 +31,7 @@ use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
+use crate::model::outcome::Counted;
 use crate::model::reading::Reading;
 use crate::model::{Attempt, AttemptId, JobId, Limits, Tier};
 use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler};
@@ -508,7 +509,7 @@ impl Drive {
             Next::Again => (None, None),
             Next::Retry(delay) => (None, Some(delay)),
         };
-        let failed = verdict.is_some_and(|verdict| !verdict.passes(settings.flaky_result));
+        let failed = verdict.is_some_and(|verdict| verdict.counted(settings.flaky_result) == Counted::Failed);
         match (ended.groups, retry_in) {
             (Some(groups), Some(_)) => {
                 let news = self.shared.news.clone();
@@ -592,6 +593,7 @@ impl Drive {
         let finished = RunFinished {
             passed: tally.passed,
             failed: tally.failed,
+            unseen: tally.unseen,
             flaky: tally.flaky,
             not_run: tally.not_run,
             evictions: tally.evictions,

@@ -169,6 +169,12 @@ impl LiveSet {
         self.attempts.borrow().iter().map(|(id, live)| (*id, live.clone())).collect()
     }
 
+    /// All of them, and those on their way: the first process of one of these may run already.
+    pub fn ids(&self) -> Vec<AttemptId> {
+        let (here, starting) = (self.attempts.borrow(), self.starting.borrow());
+        here.keys().chain(starting.keys()).copied().collect()
+    }
+
     /// Whether these, in order, are all of them.
     pub fn ids_are(&self, ids: impl Iterator<Item = AttemptId>) -> bool {
         self.attempts.borrow().keys().copied().eq(ids)

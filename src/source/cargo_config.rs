@@ -1,6 +1,8 @@
-//! What cargo's configuration says of runners: `target.<triple>.runner` and `target.'cfg(..)'.runner` of the `config.toml`
+//! What cargo's configuration says of tests: `target.<triple>.runner`, `target.'cfg(..)'.runner` and `[env]` of the `config.toml`
 //! files from here up, and of `$CARGO_HOME` (doc.rust-lang.org/cargo/reference/config.html). The nearest file decides.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,18 +42,45 @@ impl CargoConfig {
         CargoConfig { files }
     }
 
+    /// Reads those of our own working directory.
+    pub fn here() -> CargoConfig {
+        let variable = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let home = variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")));
+        CargoConfig::read(&std::env::current_dir().unwrap_or_default(), home.as_deref())
+    }
+
+    /// What is added to the environment of a test, but for what cargo itself sets; `is_set`: whether we have such a variable.
+    pub fn environment(&self, is_set: &dyn Fn(&str) -> bool) -> Vec<(String, OsString)> {
+        let mut nearest = BTreeMap::new();
+        for file in &self.files {
+            let said = file.table.get("env").and_then(toml::Value::as_table);
+            for (name, value) in said.into_iter().flatten() {
+                nearest.entry(name).or_insert((file, value));
+            }
+        }
+        let given = |(name, (file, value)): (&String, (&ConfigFile, &toml::Value))| {
+            let says = |key: &str| value.get(key).and_then(toml::Value::as_bool).unwrap_or(false);
+            if is_set(name) && !says("force") {
+                return None;
+            }
+            let text = value.as_str().or_else(|| value.get("value")?.as_str())?;
+            let value = if says("relative") { file.base.join(text).into() } else { text.into() };
+            Some((name.clone(), value))
+        };
+        nearest.into_iter().filter_map(given).collect()
+    }
+
+    /// Targets that are built for.
+    pub fn built_for(&self) -> Vec<String> {
+        let built = |file: &ConfigFile| file.built_for();
+        self.files.iter().find_map(built).unwrap_or_default()
+    }
+
     /// Targets that are built for, or of which a runner is known.
     pub fn targets(&self) -> Vec<String> {
         let of = |file: &ConfigFile| {
-            let built = match file.table.get("build").and_then(|build| build.get("target")) {
-                Some(toml::Value::String(one)) => vec![one.clone()],
-                Some(toml::Value::Array(many)) => {
-                    many.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-                }
-                _ => Vec::new(),
-            };
             let known = file.runners().map(|(key, _)| key).filter(|key| !key.starts_with("cfg("));
-            built.into_iter().chain(known).collect::<Vec<String>>()
+            file.built_for().unwrap_or_default().into_iter().chain(known).collect::<Vec<String>>()
         };
         self.files.iter().flat_map(of).collect()
     }
@@ -83,6 +112,17 @@ impl CargoConfig {
 }
 
 impl ConfigFile {
+    /// `build.target`.
+    fn built_for(&self) -> Option<Vec<String>> {
+        match self.table.get("build")?.get("target")? {
+            toml::Value::String(one) => Some(vec![one.clone()]),
+            toml::Value::Array(many) => {
+                Some(many.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect())
+            }
+            _ => None,
+        }
+    }
+
     /// Each key below `target`, with its runner.
     fn runners(&self) -> impl Iterator<Item = (String, toml::Value)> {
         let targets = self.table.get("target").and_then(toml::Value::as_table);
@@ -103,6 +143,11 @@ impl ConfigFile {
         *program = absolute(program, &self.base);
         Some(words)
     }
+}
+
+/// The variable that names the runner of `triple`.
+pub fn runner_variable(triple: &str) -> String {
+    format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"))
 }
 
 /// A program with a slash is a path from where it was said; another one is looked up.
@@ -145,6 +190,19 @@ mod tests {
         assert_eq!(config.runner("x86_64-unknown-linux-gnu").unwrap(), ["valgrind", "-q"]);
         assert_eq!(config.runner("aarch64-unknown-linux-gnu"), None);
         assert!(config.targets().contains(&"wasm32-wasip1".to_owned()));
+    }
+
+    #[test]
+    fn variables_are_the_nearest_files_and_give_way_to_those_that_are_set() {
+        let (config, folder) = config(
+            "[env]\nA = 'near'\nB = { value = 'forced', force = true }\nC = { value = 'data', relative = true }\nD = 'd'",
+            "[env]\nA = 'far'\nE = 'far'",
+        );
+        let data = folder.path().join("project/data").display().to_string();
+        let given = config.environment(&|name| name == "B" || name == "D");
+        let given: Vec<(&str, &str)> =
+            given.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(given, [("A", "near"), ("B", "forced"), ("C", data.as_str()), ("E", "far")]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::cargo_config::{CargoConfig, absolute};
+use super::cargo_config::{CargoConfig, absolute, runner_variable};
 
 /// The file name of our wrapper, by which one is known that a run around this one has set.
 pub const WRAPPER: &str = "run-wrapper";
@@ -61,6 +61,20 @@ pub fn wiring(wrapper: &str, workers: usize, around: &Surroundings) -> Wiring {
     wiring
 }
 
+/// The command, if it is one whose tests would be started through the wrapper: `cargo test`.
+pub fn known(words: &[&OsStr]) -> Option<String> {
+    let (program, rest) = words.split_first()?;
+    let program = Path::new(program).file_name()?.to_str()?;
+    let verbs: &[&str] = match program {
+        "cargo" => &["test", "t", "bench", "nextest"],
+        "go" => &["test"],
+        "make" | "gmake" => &["check"],
+        _ => return None,
+    };
+    let verb = rest.iter().find_map(|word| verbs.iter().find(|verb| word == *verb))?;
+    Some(format!("{program} {verb}"))
+}
+
 fn cargo(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
     let home = around.path("CARGO_HOME").or_else(|| Some(around.path("HOME")?.join(".cargo")));
     let config = CargoConfig::read(around.folder, home.as_deref());
@@ -71,18 +85,11 @@ fn cargo(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
     triples.extend(config.targets());
     triples.extend(around.targets());
     let mut set = BTreeSet::new();
-    let variable =
-        |triple: &str| format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace(['-', '.'], "_"));
     let mut wire = |name: String, own: Option<Vec<String>>| {
         if !set.insert(name.clone()) {
             return;
         }
-        let said = around.text(&name).map(|line| {
-            let mut words: Vec<String> =
-                not_ours(line.split_whitespace().collect()).into_iter().map(str::to_owned).collect();
-            words.iter_mut().take(1).for_each(|program| *program = absolute(program, around.folder));
-            words
-        });
+        let said = around.text(&name).map(|line| own_runner(&line, around.folder));
         let own = said.or(own).unwrap_or_default();
         if own.iter().any(|word| word.contains(char::is_whitespace) || word.is_empty()) {
             let note = format!(
@@ -94,7 +101,7 @@ fn cargo(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
         wiring.set(name, &[&[wrapper], &own[..]].concat());
     };
     for triple in triples.iter().filter(|triple| !triple.ends_with(".json")) {
-        wire(variable(triple), config.runner(triple));
+        wire(runner_variable(triple), config.runner(triple));
     }
     // Of targets that nobody else has named.
     let is_runner = |name: &&String| name.starts_with("CARGO_TARGET_") && name.ends_with("_RUNNER");
@@ -125,6 +132,14 @@ fn go(wrapper: &str, around: &Surroundings, wiring: &mut Wiring) {
     let exec = format!("-exec={wrapper}");
     flags.push(&exec);
     wiring.set("GOFLAGS".to_owned(), &flags);
+}
+
+/// The runner that such a variable of cargo's names, set by a user in `folder`; empty if that is our own wrapper.
+pub fn own_runner(line: &str, folder: &Path) -> Vec<String> {
+    let mut words: Vec<String> =
+        not_ours(line.split_whitespace().collect()).into_iter().map(str::to_owned).collect();
+    words.iter_mut().take(1).for_each(|program| *program = absolute(program, folder));
+    words
 }
 
 /// Without the wrapper of a run around this one.
@@ -228,6 +243,16 @@ mod tests {
         assert_eq!(of(&wired, &host), format!("{OURS} valgrind"));
         assert_eq!(of(&wired, "GOFLAGS"), format!("-exec={OURS}"));
         assert_eq!(of(&wired, "LOG_COMPILER"), OURS);
+    }
+
+    #[test]
+    fn a_driver_is_known_by_its_file_and_its_verb() {
+        let of = |line: &str| known(&line.split(' ').map(OsStr::new).collect::<Vec<_>>());
+        assert_eq!(of("cargo +nightly --locked t --lib").as_deref(), Some("cargo t"));
+        assert_eq!(of("/usr/bin/make -j4 check").as_deref(), Some("make check"));
+        for other in ["cargo build", "make all", "sh -c check", "go vet ./...", "cargo"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - [`names`]: what jobs are called
 //! - [`kin`]: which of them are likely to be alike
 //! - [`drivers`]: what makes other drivers of tests start them through our wrapper
-//! - [`cargo_config`]: runners that cargo is told of
+//! - [`cargo_config`]: runners and variables that cargo is told of
 
 pub mod cargo_config;
 pub mod drivers;

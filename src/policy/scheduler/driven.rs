@@ -79,7 +79,7 @@ impl Scheduler {
             && end.exit.is_none()
             && end.spawn_error.is_none()
             && !end.evidence.unkillable
-            && judgement.cause == Cause::Own
+            && matches!(judgement.cause, Cause::Own | Cause::Interrupted)
             && matches!(judgement.outcome, Outcome::Signaled | Outcome::Exited)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! passed ── nothing failed before ──▶ pass      ── else ──▶ flaky
+//! only its driver saw how it ended ──▶ unseen
 //! ended for a reason not its own ──▶ runs again, before all that have not started yet
 //! failed ── may differ, tries are left, the run goes on ──▶ retry      ── else ──▶ fail, leak
 //! ```
@@ -15,6 +16,7 @@ use super::queue::{self, Waiting};
 use super::retry::{self, Settling};
 use super::stops::{SIGKILL, SIGTERM};
 use crate::model::max_fail::InFlight;
+use crate::model::outcome::Counted;
 use crate::model::retry::LeakPolicy;
 use crate::model::{AttemptId, Cause, Evidence, Exit, Outcome, Verdict};
 use crate::policy::governor::Ending;
@@ -33,8 +35,7 @@ impl Scheduler {
             self.tell(Said::Limits(parallel, groups));
         }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
-        let unseen = self.is_unseen(end, &judgement);
-        if unseen {
+        if self.is_unseen(end, &judgement) {
             judgement.outcome = Outcome::Exited;
         }
         let mut hopeless = false;
@@ -86,11 +87,13 @@ impl Scheduler {
         // The governor makes room in the end: alone, nobody evicts it. Without one, patience is all there is.
         let most = if self.permits.is_some() { u32::MAX } else { MAX_EVICTIONS };
         let spec = &self.jobs[end.id.job.0 as usize];
-        let passed = judgement.outcome == Outcome::Exited
-            && (end.exit == Some(Exit::Code(0)) || self.is_unseen(end, judgement));
-        let leaked = passed && spec.leak == LeakPolicy::Fail && end.evidence.left_something();
+        let unseen = self.is_unseen(end, judgement);
+        let passed = judgement.outcome == Outcome::Exited && end.exit == Some(Exit::Code(0));
+        // However an unseen one ended: if it had not failed, it fails by this.
+        let leaked = (passed || unseen) && spec.leak == LeakPolicy::Fail && end.evidence.left_something();
         let restartable = spec.facts.restartable;
         match judgement.outcome {
+            _ if unseen && !leaked => Next::Done(Verdict::Unseen),
             Outcome::Exited if passed && !leaked => match waiting.failures {
                 0 => Next::Done(Verdict::Pass),
                 _ => Next::Done(Verdict::Flaky),
@@ -118,7 +121,7 @@ impl Scheduler {
     }
 
     fn count(&mut self, now: Duration, ended: Waiting, judgement: &Judgement, next: Next) {
-        let passes = match next {
+        let counted = match next {
             Next::Again => {
                 self.tally.evictions += 1;
                 let outside = judgement.cause == Cause::Outside;
@@ -138,14 +141,16 @@ impl Scheduler {
             }
             Next::Done(verdict) => {
                 self.tally.flaky += u64::from(verdict == Verdict::Flaky);
-                verdict.passes(self.jobs[ended.id.job.0 as usize].flaky_result)
+                verdict.counted(self.jobs[ended.id.job.0 as usize].flaky_result)
             }
         };
-        if passes {
-            self.tally.passed += 1;
-        } else {
-            self.tally.failed += 1;
-            self.failures += u64::from(self.jobs[ended.id.job.0 as usize].driver.is_none());
+        match counted {
+            Counted::Passed => self.tally.passed += 1,
+            Counted::Unseen => self.tally.unseen += 1,
+            Counted::Failed => {
+                self.tally.failed += 1;
+                self.failures += u64::from(self.jobs[ended.id.job.0 as usize].driver.is_none());
+            }
         }
     }
 

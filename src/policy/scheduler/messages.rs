@@ -231,6 +231,8 @@ pub struct Tally {
     pub passed: u64,
     /// Did not pass.
     pub failed: u64,
+    /// Neither: only their driver saw how they ended.
+    pub unseen: u64,
     /// Failed first, and passed then; counted above, too.
     pub flaky: u64,
     /// Never ran.

@@ -903,7 +903,7 @@ fn an_interrupt_is_the_drivers_to_pass_on() {
 }
 
 #[test]
-fn an_end_that_only_the_driver_saw_is_no_failure() {
+fn an_end_that_only_the_driver_saw_is_neither_a_pass_nor_a_failure() {
     let mut run = driver(1);
     run.step(SECOND, driven(Vec::new()));
     run.step(SECOND, Input::Started(attempt(1, 1)));
@@ -911,13 +911,30 @@ fn an_end_that_only_the_driver_saw_is_no_failure() {
     let unseen = End { id, exit: None, spawn_error: None, evidence: Evidence::default() };
     let effects = run.step(2 * SECOND, Input::Ended(Box::new(unseen.clone())));
     let exited = Judgement { outcome: Outcome::Exited, cause: Cause::Own };
-    assert!(effects.contains(&Effect::Judged(id, exited, Next::Done(Verdict::Pass))), "{effects:?}");
+    assert!(effects.contains(&Effect::Judged(id, exited, Next::Done(Verdict::Unseen))), "{effects:?}");
+    let tally = run.tally();
+    assert_eq!((tally.passed, tally.failed, tally.unseen), (0, 0, 1));
     run.step(SECOND, driven(Vec::new()));
     let oom = Evidence { oom_kill: Some(1), oom_own: Some(1), ..Evidence::default() };
     let id = attempt(2, 1);
     let effects = run.step(3 * SECOND, Input::Ended(Box::new(End { id, evidence: oom, ..unseen })));
     let oom = Judgement { outcome: Outcome::Oom, cause: Cause::Own };
     assert!(effects.contains(&Effect::Judged(id, oom, Next::Done(Verdict::Fail))), "{effects:?}");
+    run.step(4 * SECOND, ended(attempt(0, 1), Exit::Code(1)));
+    let tally = run.tally();
+    assert_eq!((tally.passed, tally.failed, tally.unseen), (0, 2, 1), "its driver's end is known");
+}
+
+#[test]
+fn an_interrupted_end_that_only_the_driver_saw_is_no_failure_either() {
+    let mut run = driver(1);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    run.step(2 * SECOND, Input::Interrupt(2));
+    let id = attempt(1, 1);
+    let unseen = End { id, exit: None, spawn_error: None, evidence: Evidence::default() };
+    run.step(2 * SECOND, Input::Ended(Box::new(unseen)));
+    assert_eq!((run.tally().failed, run.tally().unseen), (0, 1));
 }
 
 #[test]

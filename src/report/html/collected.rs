@@ -80,6 +80,7 @@ struct Stood {
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
+    pub unseen: u64,
     pub flaky: u64,
     pub evictions: u64,
 }
@@ -129,6 +130,7 @@ impl Collected {
         self.end.map_or(self.tally, |end| Tally {
             passed: end.passed,
             failed: end.failed,
+            unseen: end.unseen,
             flaky: end.flaky,
             evictions: end.evictions,
         })
@@ -237,7 +239,11 @@ impl Collected {
     fn done(&mut self, id: JobId, name: &str, verdict: Verdict, failed: bool) {
         let attempts = self.before.remove(&id).unwrap_or_default();
         self.attempts += attempts.len();
-        let counted = if failed { &mut self.tally.failed } else { &mut self.tally.passed };
+        let counted = match verdict {
+            Verdict::Unseen => &mut self.tally.unseen,
+            _ if failed => &mut self.tally.failed,
+            _ => &mut self.tally.passed,
+        };
         *counted += 1;
         self.tally.flaky += u64::from(verdict == Verdict::Flaky);
         let job = Job { id: id.0, name: self.name(name), verdict, failed, attempts };

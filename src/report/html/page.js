@@ -21,7 +21,7 @@
     job.evictions = job.attempts.filter((one) => one.r === "evicted").length;
     job.tries = job.attempts.length - job.evictions;
     job.frozen = job.attempts.reduce((sum, one) => sum + (one.z || 0), 0);
-    job.kind = job.failed ? "failed" : job.verdict === "flaky" ? "flaky" : "passed";
+    job.kind = job.failed ? "failed" : ["flaky", "unseen"].includes(job.verdict) ? job.verdict : "passed";
     // Failures first, then what is odd, then the rest.
     job.rank = job.failed ? 0 : job.verdict === "flaky" ? 1 : job.evictions ? 2 : 3;
     for (const one of job.attempts) one.job = job;
@@ -34,6 +34,7 @@
     const failing = [...job.attempts].reverse().find((one) => one.h && one.r !== "evicted");
     if (job.failed) return element("span", `badge ${job.verdict === "flaky" ? "fail" : job.verdict}`, `× ${failing && job.verdict !== "flaky" ? failing.h : job.verdict}`);
     if (job.verdict === "flaky") return element("span", "badge flaky", "flaky");
+    if (job.verdict === "unseen") return element("span", "badge", "? unseen");
     return element("span", "badge pass", "✓ passed");
   }
 
@@ -189,7 +190,7 @@
       $("sort").append(option);
     }
     $("sort").addEventListener("change", () => sortBy(COLUMNS.find((column) => column.id === $("sort").value)));
-    const kinds = [["all", jobs.length], ...["failed", "flaky", "passed"].map((kind) => [kind, jobs.filter((job) => job.kind === kind).length]), ["evicted", jobs.filter((job) => job.evictions).length]];
+    const kinds = [["all", jobs.length], ...["failed", "flaky", "unseen", "passed"].map((kind) => [kind, jobs.filter((job) => job.kind === kind).length]), ["evicted", jobs.filter((job) => job.evictions).length]];
     for (const [kind, count] of kinds.filter(([, count]) => count)) {
       const chip = element("button", "", `${kind} ${count.toLocaleString("en")}`);
       chip.type = "button";

@@ -32,6 +32,7 @@ pub enum Came {
     Fail,
     Leak,
     Infra,
+    Unseen,
     /// It runs again.
     Evicted,
     /// It failed, and is tried again.
@@ -85,11 +86,12 @@ impl Attempt {
             (Some(Verdict::Fail), ..) => Came::Fail,
             (Some(Verdict::Leak), ..) => Came::Leak,
             (Some(Verdict::Infra), ..) => Came::Infra,
+            (Some(Verdict::Unseen), ..) => Came::Unseen,
             (None, Some(_), _) => Came::Retried,
             (None, None, _) => Came::Evicted,
         };
         // A flaky job's last attempt has passed: what failed are those before it.
-        let word = || in_a_word(attempt, if came == Came::Leak { Verdict::Leak } else { Verdict::Fail });
+        let word = || in_a_word(attempt, attempt.verdict.unwrap_or(Verdict::Fail));
         Attempt {
             came,
             how: if came == Came::Pass { String::new() } else { word() },

@@ -8,6 +8,7 @@ use super::collected::{Collected, Head};
 use super::page::escaped;
 use super::rows::{Attempt, Came, Job};
 use crate::model::Verdict;
+use crate::report::ending::UNSEEN;
 use crate::report::governor;
 use crate::report::paragraph::{first_sentence, short};
 
@@ -31,16 +32,21 @@ pub fn title(run: &Collected) -> String {
 
 /// Whether it is well, and in how many jobs.
 fn heading(run: &Collected) -> (&'static str, String) {
-    let jobs = run.head.as_ref().map_or(0, |head| head.jobs as u64);
     let (tally, end) = (run.tally(), run.end);
     let not_run = end.map_or(0, |end| end.not_run);
+    // A command may have brought some along.
+    let done = tally.passed + tally.failed + tally.unseen;
+    let jobs = run.head.as_ref().map_or(0, |head| head.jobs as u64).max(done + not_run);
     match (tally.failed, end) {
-        (_, None) => ("open", format!("{} of {} done", tally.passed + tally.failed, counted(jobs, "job"))),
+        (_, None) => ("open", format!("{} of {} done", done, counted(jobs, "job"))),
         (0, Some(end)) if end.interrupted => {
             ("open", format!("Interrupted: {} of {} passed", tally.passed, counted(jobs, "job")))
         }
         (0, _) if not_run > 0 => {
             ("open", format!("{} of {} passed, {not_run} not run", tally.passed, counted(jobs, "job")))
+        }
+        (0, _) if tally.unseen > 0 => {
+            ("open", format!("{} of {} passed, {} unseen", tally.passed, counted(jobs, "job"), tally.unseen))
         }
         (0, _) if jobs == 0 => ("open", "There were no jobs to run".into()),
         (0, _) if jobs == 1 => ("good", "The one job passed".into()),
@@ -87,6 +93,8 @@ fn happened(run: &Collected) -> String {
     }
     let flaky = run.tally().flaky;
     told.extend((flaky > 0).then(|| format!("{flaky} flaky: failed first and passed later.")));
+    let unseen = run.tally().unseen;
+    told.extend((unseen > 0).then(|| format!("{} {UNSEEN}.", grouped(unseen))));
     let not_run = run.end.map_or(0, |end| end.not_run);
     told.extend((not_run > 0).then(|| format!("{not_run} never ran, because the run ended before.")));
     if let Some(summary) =
@@ -119,13 +127,17 @@ pub fn head(run: &Collected) -> String {
         escaped(&happened(run))
     );
     let tally = run.tally();
-    let missing =
-        run.head.as_ref().map_or(0, |head| head.jobs as u64).saturating_sub(tally.passed + tally.failed);
+    let missing = run
+        .head
+        .as_ref()
+        .map_or(0, |head| head.jobs as u64)
+        .saturating_sub(tally.passed + tally.failed + tally.unseen);
     let (not_done, missing) = run.end.map_or(("not done", missing), |end| ("not run", end.not_run));
     let counts = [
         ("passed", tally.passed, "pass"),
         ("failed", tally.failed, "fail"),
         ("flaky", tally.flaky, "flaky"),
+        ("unseen", tally.unseen, "infra"),
         ("evictions", tally.evictions, "evicted"),
         (not_done, missing, "infra"),
     ];

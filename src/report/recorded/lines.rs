@@ -188,6 +188,8 @@ impl OutputLine {
 pub struct RunFinishedLine {
     passed: u64,
     failed: u64,
+    #[serde(default)]
+    unseen: u64,
     flaky: u64,
     not_run: u64,
     evictions: u64,
@@ -320,7 +322,7 @@ impl GovernorLine {
 
 impl AttemptLine {
     fn event(self, numbers: &Numbers) -> AttemptFinished {
-        let passes = matches!(self.verdict, None | Some(Verdict::Pass | Verdict::Flaky));
+        let passes = matches!(self.verdict, None | Some(Verdict::Pass | Verdict::Flaky | Verdict::Unseen));
         AttemptFinished {
             attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
             job: self.job,
@@ -374,6 +376,7 @@ impl RunFinishedLine {
         RunFinished {
             passed: self.passed,
             failed: self.failed,
+            unseen: self.unseen,
             flaky: self.flaky,
             not_run: self.not_run,
             evictions: self.evictions,

@@ -82,7 +82,11 @@ pub fn end_until_now(events: &[Told], killed: bool) -> RunFinished {
                 end.leaked += attempt.evidence.leaked_count;
                 match attempt.verdict {
                     Some(verdict) => {
-                        *(if attempt.failed { &mut end.failed } else { &mut end.passed }) += 1;
+                        *(match verdict {
+                            Verdict::Unseen => &mut end.unseen,
+                            _ if attempt.failed => &mut end.failed,
+                            _ => &mut end.passed,
+                        }) += 1;
                         end.flaky += u64::from(verdict == Verdict::Flaky);
                     }
                     None => end.evictions += u64::from(attempt.retry_in.is_none()),
@@ -92,7 +96,7 @@ pub fn end_until_now(events: &[Told], killed: bool) -> RunFinished {
             _ => {}
         }
     }
-    end.not_run = jobs.saturating_sub(end.passed + end.failed);
+    end.not_run = jobs.saturating_sub(end.passed + end.failed + end.unseen);
     end
 }
 

@@ -128,8 +128,8 @@ impl Drive {
         let run = crate::kernel::ground::run_name(&self.shared.plan.id);
         let mut parts = group.split('/').skip_while(|part| *part != run).skip(1);
         let own = parts.next()?;
-        let live = self.shared.live.all();
-        let driver = live.iter().map(|(id, _)| *id).find(|id| id.to_string() == own)?;
+        // Who has just begun may have started it before we have heard of that.
+        let driver = self.shared.live.ids().into_iter().find(|id| id.to_string() == own)?;
         (self.shared.job(driver).driver.is_none() && arrival.peer.is_alive()).then_some(driver.job)
     }
 

@@ -35,6 +35,8 @@ pub struct Binary {
     pub id: String,
     /// Its package, where there are packages.
     pub package: Option<String>,
+    /// What starts it: a program and its arguments, none for itself.
+    pub runner: Vec<OsString>,
     /// Where it runs; `None`: where we do.
     pub folder: Option<PathBuf>,
     /// Added to its environment.
@@ -153,6 +155,7 @@ pub(super) fn find(words: &[OsString], wanted: &Wanted) -> Result<Vec<Draft>, So
             name,
             id: shown,
             package: None,
+            runner: Vec::new(),
             folder: None,
             environment: Vec::new(),
             harness: None,
@@ -263,7 +266,7 @@ impl Binary {
 
     fn question(&self, words: &[OsString]) -> Question {
         Question {
-            words: std::iter::once(self.path.clone().into_os_string()).chain(words.iter().cloned()).collect(),
+            words: self.started_with(words.to_vec()).collect(),
             folder: self.folder.clone(),
             environment: self.environment.clone(),
         }
@@ -335,9 +338,17 @@ impl Binary {
         Ok(vec![with_environment(self.draft(words))])
     }
 
+    /// The words that start it.
+    fn started_with(&self, arguments: Vec<OsString>) -> impl Iterator<Item = OsString> {
+        let path = self.path.clone().into_os_string();
+        self.runner.iter().cloned().chain(std::iter::once(path)).chain(arguments)
+    }
+
     /// A job that runs it with these arguments.
     fn draft(&self, arguments: Vec<OsString>) -> Draft {
-        let mut draft = Draft::of(Command { program: self.path.clone().into_os_string(), arguments });
+        let mut words = self.started_with(arguments);
+        let program = words.next().unwrap_or_default();
+        let mut draft = Draft::of(Command { program, arguments: words.collect() });
         draft.name = Some(self.id.clone());
         draft.folder = self.folder.clone();
         draft.environment = self.environment.clone();

@@ -87,6 +87,15 @@ fn subcommand(words: &[OsString]) -> Option<usize> {
 }
 
 impl Arguments {
+    /// What is built for, if that is said.
+    pub fn targets(&self) -> Vec<String> {
+        let said = |pair: &[OsString]| {
+            let (word, next) = (pair[0].to_str()?, pair.get(1).and_then(|next| next.to_str()));
+            word.strip_prefix("--target=").or(next.filter(|_| word == "--target")).map(str::to_owned)
+        };
+        (0..self.options.len()).filter_map(|at| said(&self.options[at..])).collect()
+    }
+
     /// Sorts the words.
     ///
     /// # Errors

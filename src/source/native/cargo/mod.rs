@@ -22,6 +22,8 @@ use super::binaries::{self, Binary, Harness};
 use super::libtest;
 use super::{Found, SourceError, Wanted};
 use crate::model::Command;
+use crate::source::cargo_config::{CargoConfig, runner_variable};
+use crate::source::drivers::own_runner;
 use crate::source::filter::{self, Subject};
 use crate::source::{Address, Draft};
 use arguments::{Arguments, Scope};
@@ -56,7 +58,7 @@ pub(super) fn find(words: &[OsString], wanted: &Wanted) -> Result<Found, SourceE
     if built.tests.is_empty() {
         return Ok(Found { drafts: Vec::new(), no_fail_fast });
     }
-    let around = Around::look(&words[0], &built)?;
+    let around = Around::look(&words[0], &arguments, &built)?;
     let mut binaries: Vec<Binary> =
         built.tests.iter().filter_map(|test| around.binary(test, &built)).collect();
     binaries.sort_by(|one, other| {
@@ -97,10 +99,13 @@ struct Around {
     /// Libraries of the toolchain.
     libraries: Option<PathBuf>,
     cargo: OsString,
+    config: CargoConfig,
+    /// Targets that somebody has named; else it is the host's.
+    targets: Vec<String>,
 }
 
 impl Around {
-    fn look(cargo: &OsStr, built: &Built) -> Result<Around, SourceError> {
+    fn look(cargo: &OsStr, arguments: &Arguments, built: &Built) -> Result<Around, SourceError> {
         // Both at once: each takes its tens of milliseconds.
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let libraries = Process::new(rustc)
@@ -128,11 +133,42 @@ impl Around {
             path.iter().flat_map(|path| path.ancestors()).map(|folder| folder.join("bin/cargo"));
         let in_toolchain = in_toolchain.into_iter().find(|path| path.is_file()).map(PathBuf::into_os_string);
         let cargo = in_toolchain.or_else(|| in_path(cargo)).unwrap_or_else(|| cargo.to_owned());
+        let config = CargoConfig::here();
+        let mut targets = arguments.targets();
+        if targets.is_empty() {
+            targets.extend(std::env::var("CARGO_BUILD_TARGET").ok().filter(|target| !target.is_empty()));
+        }
+        if targets.is_empty() {
+            targets = config.built_for();
+        }
         Ok(Around {
+            config,
+            targets,
             packages: packages.into_iter().map(|package| (package.id.clone(), package)).collect(),
             libraries: path,
             cargo,
         })
+    }
+
+    /// What a test is built for, by where it is: `TARGET-DIR/TRIPLE/PROFILE/deps/FILE`, of the host's without the triple.
+    fn target(&self, path: &Path) -> Option<String> {
+        let folder = path.ancestors().nth(3).and_then(Path::file_name).and_then(OsStr::to_str);
+        let named = self.targets.iter().find(|target| {
+            let stem = Path::new(target).file_name().map_or("", |name| name.to_str().unwrap_or_default());
+            folder == Some(stem.strip_suffix(".json").unwrap_or(stem))
+        });
+        // SYSROOT/lib/rustlib/TRIPLE/lib.
+        let host = || Some(self.libraries.as_deref()?.parent()?.file_name()?.to_str()?.to_owned());
+        named.cloned().or_else(host)
+    }
+
+    /// What the user has said that starts tests, if anything.
+    fn runner(&self, path: &Path) -> Vec<OsString> {
+        let Some(target) = self.target(path) else { return Vec::new() };
+        let said = std::env::var(runner_variable(&target)).ok().filter(|line| !line.trim().is_empty());
+        let here = || std::env::current_dir().unwrap_or_default();
+        let words = said.map(|line| own_runner(&line, &here())).or_else(|| self.config.runner(&target));
+        words.unwrap_or_default().into_iter().map(Into::into).collect()
     }
 
     fn binary(&self, test: &Artifact, built: &Built) -> Option<Binary> {
@@ -150,6 +186,7 @@ impl Around {
             folder: package.manifest_path.parent().map(Path::to_owned),
             environment: self.environment(test, &path, package, built),
             package: Some(package.name.clone()),
+            runner: self.runner(&path),
             harness: Some(Harness::Libtest),
             runs_whole: true,
             path,
@@ -200,6 +237,10 @@ impl Around {
         let before = before.iter().flat_map(std::env::split_paths);
         let paths = std::env::join_paths(libraries.into_iter().map(Path::to_owned).chain(before));
         all.extend(paths.ok().map(|paths| ("LD_LIBRARY_PATH".into(), paths)));
+        // What cargo sets itself stays.
+        let mut said = self.config.environment(&|name| std::env::var_os(name).is_some());
+        said.retain(|(name, _)| !all.iter().any(|(other, _)| other == name));
+        all.extend(said);
         all
     }
 }
