@@ -107,6 +107,7 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         attempt: Attempt { id: AttemptId { job: JobId(job), number: 1 }, slot: job % 4 },
         job: name.into(),
         driver: None,
+        test: None,
         outcome: Outcome::Exited,
         cause: Cause::Own,
         verdict: Some(Verdict::Pass),
@@ -350,6 +351,23 @@ fn an_end_that_nobody_saw_is_told_as_that() {
         |exit| words.of(&Event::AttemptFinished(Box::new(AttemptFinished { exit, ..passed(1, "shapes") })));
     assert_eq!(told(Some(Exit::Code(0))), None);
     assert_eq!(told(None).as_deref(), Some("only its driver saw how it ended."));
+}
+
+#[test]
+fn the_test_that_a_worker_was_at_is_told_behind_what_happened() {
+    let mut words = Words::new(&profile());
+    let _ = words.of(&started(isolation(Tier::Hybrid, Enforcement::Kernel), true));
+    let mut told = |end: AttemptFinished| {
+        words.of(&Event::AttemptFinished(Box::new(AttemptFinished {
+            test: Some("a.py::b (call)".into()),
+            ..end
+        })))
+    };
+    assert_eq!(told(passed(1, "pytest gw0")), None);
+    let crash = Some(Exit::Signal(11));
+    let said =
+        told(failed(1, "pytest gw0", Outcome::Signaled, crash, Evidence::default())).unwrap_or_default();
+    assert_eq!(said, "signaled: SIGSEGV ended it. It was at a.py::b (call).");
 }
 
 fn json(events: &[Event]) -> String {

@@ -18,7 +18,7 @@ use crate::model::{Job, Limits, Profile};
 use crate::profile::Rules;
 use crate::run::runner::arrivals::Draft;
 use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
-use crate::source::drivers::{Surroundings, WRAPPER, wiring};
+use crate::source::drivers::{PYTHON, SITECUSTOMIZE, Surroundings, WRAPPER, wiring};
 
 /// A private folder, removed when it is dropped.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub fn set_up(
             (job.weight, job.groups) = (1, Vec::new());
             let (rules, profile) = (rules.clone(), profile.clone());
             let settle = move |draft: Draft| self::job(draft, &rules, &profile);
-            Some((Runner { listener, settle: Box::new(settle) }, folder))
+            Some((Runner { listener, folder: folder.0.clone(), settle: Box::new(settle) }, folder))
         }
         Err(error) => {
             tell(&format!("warning: tests share the command's cgroup: {error}"));
@@ -85,10 +85,11 @@ pub fn require(jobs: &mut [Job]) {
 const SOCKET: &str = "socket";
 
 fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
-    // Some of who is told of it splits at spaces, and a socket's path is short.
+    // Some of who is told of it splits at spaces or at colons, and a socket's path is short.
     let fits = |folder: &Path| {
         let text = folder.join(SOCKET).display().to_string();
-        folder.to_str().is_some_and(|path| !path.contains(char::is_whitespace)) && text.len() <= LONGEST_PATH
+        let is_one_word = |path: &str| !path.contains(|letter: char| letter.is_whitespace() || letter == ':');
+        folder.to_str().is_some_and(is_one_word) && text.len() <= LONGEST_PATH
     };
     let folder = match fits(&wanted) {
         true => wanted,
@@ -99,6 +100,9 @@ fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
     let listener = listen::bind(&folder.0.join(SOCKET))?;
     let wrapper = folder.0.join(WRAPPER);
     symlink(std::env::current_exe()?, &wrapper)?;
+    let python = folder.0.join(PYTHON);
+    DirBuilder::new().mode(0o700).create(&python)?;
+    std::fs::write(python.join("sitecustomize.py"), SITECUSTOMIZE)?;
     Ok((listener, folder, wrapper.display().to_string()))
 }
 
@@ -131,6 +135,7 @@ fn job(draft: Draft, rules: &Rules, profile: &Profile) -> Job {
         restartable: false,
         weight: ruled.weight,
         driver: None,
+        at_once: false,
         groups: ruled.groups,
         origins: ruled.origins,
     }
