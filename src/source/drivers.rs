@@ -156,12 +156,13 @@ impl Surroundings<'_> {
         (self.variable)(name).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
-    /// Whether the command line says that pytest is to be run, by itself or by Python. No other Python is told anything.
+    /// Whether the command line says that pytest is to be run: by itself, by Python or in a shell's line. No other Python is
+    /// told anything.
     fn names_pytest(&self) -> bool {
-        let names = |word: &&OsStr| {
-            Path::new(word).file_name().is_some_and(|name| name == "pytest" || name == "py.test")
-        };
-        self.words.iter().any(names)
+        let is_pytest = |word: &str| matches!(word.rsplit('/').next(), Some("pytest" | "py.test"));
+        let between = |letter: char| letter.is_whitespace() || ";&|()".contains(letter);
+        let words = self.words.iter().filter_map(|word| word.to_str());
+        words.flat_map(|word| word.split(between)).any(is_pytest)
     }
 
     /// Targets on the command line.
@@ -243,7 +244,9 @@ mod tests {
         let path = |said: &[(&str, &str)], command: &str| of(&wired(said, command), "PYTHONPATH");
         assert_eq!(path(&[], "python3 -m pytest -n 4"), "/run/x/python");
         assert_eq!(path(&[("PYTHONPATH", "src:lib")], "/venv/bin/pytest -n4"), "/run/x/python:src:lib");
+        assert_eq!(path(&[], "sh -c cd\tx&&pytest\t-n4"), "/run/x/python");
         assert_eq!(path(&[("PYTHONPATH", "src")], "python3 -m mypy"), "-");
+        assert_eq!(path(&[], "make pytest-all"), "-");
     }
 
     #[test]
