@@ -38,6 +38,7 @@ fn request(job: u32) -> Request {
         groups: Vec::new(),
         token: false,
         driver: None,
+        at_once: false,
         about: About::default(),
     }
 }

@@ -112,6 +112,7 @@ fn passed(job: u32, name: &str) -> AttemptFinished {
         attempt: Attempt { id: AttemptId { job: JobId(job), number: 1 }, slot: job % 4 },
         job: name.into(),
         driver: None,
+        test: None,
         outcome: Outcome::Exited,
         cause: Cause::Own,
         verdict: Some(Verdict::Pass),
@@ -400,6 +401,23 @@ fn a_record_of_an_unseen_end_counts_neither_way() {
     assert_eq!((end.passed, end.failed, end.unseen, end.not_run), (2, 0, 1, 0));
     let story = Story::of_run(events);
     assert!(story.of("shapes").starts_with("shapes: unseen\n"), "{}", story.of("shapes"));
+}
+
+#[test]
+fn the_test_that_a_worker_was_at_is_told_behind_what_happened() {
+    let mut words = Words::new(&profile());
+    let _ = words.of(&started(isolation(Tier::Hybrid, Enforcement::Kernel), true));
+    let mut told = |end: AttemptFinished| {
+        words.of(&Event::AttemptFinished(Box::new(AttemptFinished {
+            test: Some("a.py::b (call)".into()),
+            ..end
+        })))
+    };
+    assert_eq!(told(passed(1, "pytest gw0")), None);
+    let crash = Some(Exit::Signal(11));
+    let said =
+        told(failed(1, "pytest gw0", Outcome::Signaled, crash, Evidence::default())).unwrap_or_default();
+    assert_eq!(said, "signaled: SIGSEGV ended it. It was at a.py::b (call).");
 }
 
 fn json(events: &[Event]) -> String {

@@ -291,6 +291,62 @@ fn each_has_the_limits_of_its_own_name_whatever_was_made_ahead() {
 }
 
 /// A crate with a small and a large test, an integration test and an example in its documentation.
+/// What pytest with xdist does, without either: makes workers as execnet does, one after the other, and has each begin only
+/// when all are there.
+const LIKE_PYTEST: &str = r#"
+import os, subprocess, sys
+
+WORK = '''import os
+os.environ["PYTEST_CURRENT_TEST"] = "test_a.py::test_fits (call)"
+del os.environ["PYTEST_CURRENT_TEST"]
+print(os.environ.get("PYTHONPATH"), "SANDTEST_NOTE" in os.environ, "SANDTEST_RUNNER" in os.environ, flush=True)
+os.environ["PYTEST_CURRENT_TEST"] = "test_a.py::test_%s[\\x1b] (call)" % sys.stdin.readline().strip()
+x = bytearray(300 << 20) if "hog" in os.environ["PYTEST_CURRENT_TEST"] else None
+os._exit(3)
+'''
+words = [sys.executable, "-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"]
+workers = []
+for test in sys.argv[1:]:
+    worker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    worker.stdin.write(repr(WORK) + "\n")
+    worker.stdin.flush()
+    print(worker.stdout.readline().strip(), flush=True)
+    workers.append((worker, test))
+for worker, test in workers:
+    worker.communicate(test + "\n")
+    print(worker.returncode, flush=True)
+"#;
+
+#[test]
+fn workers_of_xdist_never_wait_and_each_tells_the_test_that_it_was_at() {
+    let Some(scene) = Scene::new("workers_of_xdist_never_wait_and_each_tells_the_test_that_it_was_at") else {
+        return;
+    };
+    fs::write(scene.path("like.py"), LIKE_PYTEST).unwrap();
+    // A sitecustomize that was there before ours still counts.
+    fs::create_dir(scene.path("site")).unwrap();
+    fs::write(scene.path("site/sitecustomize.py"), "import os; open('seen', 'a').write('+')\n").unwrap();
+    let site = scene.path("site").display().to_string();
+    scene.script("pytest", "exec python3 like.py quits hog waits");
+    let mut command = scene.command(Path::new(env!("CARGO_BIN_EXE_sandtest")));
+    command.args(["exec", "-j", "1", "--memory", "100M", "--json", "run.jsonl", "--", "./pytest"]);
+    let output = command.env("PYTHONPATH", &site).output().unwrap();
+    let plain = format!("{site} False False\n");
+    assert_eq!(text(&output.stdout), format!("{plain}{plain}{plain}3\n-9\n3\n"), "{output:?}");
+    let told = "sandtest: pytest gw1: oom: the kernel OOM-killed it at its own memory_max of 100 MiB (set by --memory)";
+    assert!(text(&output.stderr).contains(told), "{output:?}");
+    assert!(text(&output.stderr).contains("It was at test_a.py::test_hog[?] (call)."), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    let name = |end: &Value| end["job"].as_str().unwrap().to_owned();
+    let mut names: Vec<String> = ends.iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, ["pytest gw0", "pytest gw1", "pytest gw2"]);
+    let tests: Vec<&Value> = ends.iter().map(|end| &end["test"]).collect();
+    assert!(tests.iter().any(|test| **test == "test_a.py::test_quits[?] (call)"), "{tests:?}");
+    // The driver's Python, and each worker's: what asks is not there yet.
+    assert_eq!(scene.read("seen"), "+".repeat(4));
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);

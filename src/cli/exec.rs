@@ -481,6 +481,7 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
                 groups: ruled.groups,
                 origins: ruled.origins,
                 driver: None,
+                at_once: false,
                 kin,
                 memory,
                 restartable: draft.restartable.or(ruled.restartable).unwrap_or(true),

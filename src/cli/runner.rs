@@ -21,7 +21,7 @@ use crate::model::{Job, Limits, Profile};
 use crate::profile::Rules;
 use crate::run::runner::arrivals::Draft;
 use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
-use crate::source::drivers::{Surroundings, WRAPPER, known, wiring};
+use crate::source::drivers::{PYTHON, SITECUSTOMIZE, Surroundings, WRAPPER, known, wiring};
 
 /// A private folder, removed when it is dropped.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub fn set_up(
             (job.weight, job.groups) = (1, Vec::new());
             let (rules, profile) = (rules.clone(), profile.clone());
             let settle = move |draft: Draft| self::job(draft, &rules, &profile);
-            Some((Runner { listener, settle: Box::new(settle) }, folder))
+            Some((Runner { listener, folder: folder.0.clone(), settle: Box::new(settle) }, folder))
         }
         Err(error) => {
             tell(&format!("warning: tests share the command's cgroup: {error}"));
@@ -102,6 +102,9 @@ fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
     // Closed before anything is forked that could hold it open: what somebody may write to is not executed.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(&wrapper)?;
     file.write_all(PROGRAM)?;
+    let python = folder.0.join(PYTHON);
+    DirBuilder::new().mode(0o700).create(&python)?;
+    std::fs::write(python.join("sitecustomize.py"), SITECUSTOMIZE)?;
     Ok((listener, folder, wrapper.display().to_string()))
 }
 
@@ -111,9 +114,9 @@ fn make(path: PathBuf) -> io::Result<Folder> {
     if path.join(SOCKET).as_os_str().len() > LONGEST_PATH {
         return unfit("too long a path for a socket");
     }
-    // Some of who is told of it splits at spaces.
-    if path.to_str().is_none_or(|text| text.contains(char::is_whitespace)) {
-        return unfit("a path with spaces");
+    // Some of who is told of it splits at spaces or at colons.
+    if path.to_str().is_none_or(|text| text.contains(|letter: char| letter.is_whitespace() || letter == ':')) {
+        return unfit("a path with spaces or colons");
     }
     DirBuilder::new().mode(0o700).create(&path)?;
     let folder = Folder(path);
@@ -152,6 +155,7 @@ fn job(draft: Draft, rules: &Rules, profile: &Profile) -> Job {
         restartable: false,
         weight: ruled.weight,
         driver: None,
+        at_once: false,
         groups: ruled.groups,
         origins: ruled.origins,
     }

@@ -143,6 +143,8 @@ pub struct AttemptFinished {
     pub job: String,
     /// Name of the job that brought it along and waited for it; `None` for those of the list.
     pub driver: Option<String>,
+    /// The test that it was at when it ended, as far as it says such things.
+    pub test: Option<String>,
     /// What happened.
     pub outcome: Outcome,
     /// Whose doing it was.

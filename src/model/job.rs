@@ -73,6 +73,8 @@ pub struct Job {
     pub weight: u32,
     /// The job that has brought it along and waits for it; `None` for those of the list.
     pub driver: Option<JobId>,
+    /// Whether that one goes on only once all that it brings along run.
+    pub at_once: bool,
     /// Names of the groups that it takes one of each.
     pub groups: Vec<String>,
     /// Which rule set a key, where one did: `job.timeout` -> where.

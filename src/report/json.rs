@@ -135,6 +135,8 @@ struct Attempt<'a> {
     job: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     driver: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<&'a str>,
     attempt: u32,
     slot: u32,
     outcome: Outcome,
@@ -237,6 +239,7 @@ impl<W: Write> JsonReporter<W> {
         let line = Line::AttemptFinished(Box::new(Attempt {
             job: &finished.job,
             driver: finished.driver.as_deref(),
+            test: finished.test.as_deref(),
             attempt: finished.attempt.id.number,
             slot: finished.attempt.slot,
             outcome: finished.outcome,

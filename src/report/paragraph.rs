@@ -52,6 +52,9 @@ fn explain(attempt: &AttemptFinished, isolation: &Isolation, profile: &Profile) 
         Outcome::Signaled => teller.signaled(),
         Outcome::Exited => teller.exited(),
     };
+    if let Some(test) = attempt.test.as_ref().filter(|_| !sentences.is_empty()) {
+        sentences.insert(1, format!("It was at {test}."));
+    }
     sentences.extend(teller.left_behind());
     sentences.extend(teller.tried_again());
     (!sentences.is_empty()).then(|| sentences.join(" "))

@@ -136,8 +136,8 @@ impl Drive {
         let served = plan.served.take();
         let broker =
             served.map(|broker| Link::over(broker.greeted, broker.jobs)).transpose().map_err(failed)?;
-        let arrivals = plan.runner.take().map(|Runner { listener, settle }| {
-            listen::listen(listener, sender.clone()).map(|()| Arrivals::new(settle, &plan.jobs))
+        let arrivals = plan.runner.take().map(|Runner { listener, folder, settle }| {
+            listen::listen(listener, sender.clone()).map(|()| Arrivals::new(settle, folder, &plan.jobs))
         });
         Ok(Drive {
             broker,
@@ -526,6 +526,11 @@ impl Drive {
             attempt: ended.attempt,
             job: job.name.clone(),
             driver: job.driver.map(|driver| self.name(driver)),
+            test: self
+                .arrivals
+                .as_ref()
+                .filter(|_| job.at_once)
+                .and_then(|arrivals| arrivals.last_test(id.job)),
             outcome: judgement.outcome,
             cause: judgement.cause,
             verdict,

@@ -48,6 +48,7 @@ fn of_job(job: &Job, groups: &BTreeMap<&str, u32>) -> JobSpec {
         flaky_result: settings.flaky_result,
         leak: settings.leak,
         driver: job.driver,
+        at_once: job.at_once,
         weight: job.weight,
         groups: job.groups.iter().filter_map(|name| groups.get(name.as_str()).copied()).collect(),
         facts: JobFacts {

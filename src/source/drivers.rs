@@ -6,7 +6,8 @@
 //! | cargo, nextest | `CARGO_TARGET_<TRIPLE>_RUNNER`: words between spaces; comes before the configuration's |
 //! | go | `-exec=` in `GOFLAGS`: fields between spaces, with no way to quote one |
 //! | automake's `make check` | `LOG_COMPILER` and `<EXT>_LOG_COMPILER`, where the project's own Makefile sets none |
-//! | pytest-xdist's `-n auto` | `PYTEST_XDIST_AUTO_NUM_WORKERS`: how many workers, no wrapper |
+//! | pytest-xdist | `PYTEST_XDIST_AUTO_NUM_WORKERS`: how many workers `-n auto` is |
+//! | | `PYTHONPATH`: a `sitecustomize` of ours, which has each worker go through the wrapper |
 //!
 //! What a user has set is kept: a runner is started by our wrapper, all else stays as it is.
 
@@ -18,6 +19,12 @@ use super::cargo_config::{CargoConfig, absolute, runner_variable};
 
 /// The file name of our wrapper, by which one is known that a run around this one has set.
 pub const WRAPPER: &str = "run-wrapper";
+
+/// The folder beside it in which Python is to find [`SITECUSTOMIZE`].
+pub const PYTHON: &str = "python";
+
+/// What Python imports first, `sitecustomize.py`.
+pub const SITECUSTOMIZE: &str = include_str!("sitecustomize.py");
 
 /// Automake's `TEST_EXTENSIONS` that are in use; the first is of tests without one.
 const EXTENSIONS: [&str; 5] = ["", "TEST_", "SH_", "PY_", "PL_"];
@@ -53,6 +60,11 @@ pub fn wiring(wrapper: &str, workers: usize, around: &Surroundings) -> Wiring {
         let words = around.text(&name).unwrap_or_default();
         let words: Vec<&str> = not_ours(words.split_whitespace().collect());
         wiring.set(name, &[&[wrapper], &words[..]].concat());
+    }
+    if around.names_pytest() {
+        let ours = Path::new(wrapper).with_file_name(PYTHON).display().to_string();
+        let path = around.text("PYTHONPATH").map_or(ours.clone(), |path| format!("{ours}:{path}"));
+        wiring.set("PYTHONPATH".to_owned(), &[&path]);
     }
     let count = "PYTEST_XDIST_AUTO_NUM_WORKERS";
     if around.text(count).is_none() {
@@ -159,6 +171,15 @@ impl Surroundings<'_> {
         (self.variable)(name).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
+    /// Whether the command line says that pytest is to be run: by itself, by Python or in a shell's line. No other Python is
+    /// told anything.
+    fn names_pytest(&self) -> bool {
+        let is_pytest = |word: &str| matches!(word.rsplit('/').next(), Some("pytest" | "py.test"));
+        let between = |letter: char| letter.is_whitespace() || ";&|()".contains(letter);
+        let words = self.words.iter().filter_map(|word| word.to_str());
+        words.flat_map(|word| word.split(between)).any(is_pytest)
+    }
+
     /// Targets on the command line.
     fn targets(&self) -> Vec<String> {
         let words: Vec<&str> = self.words.iter().filter_map(|word| word.to_str()).collect();
@@ -231,6 +252,16 @@ mod tests {
         assert_eq!(of(&wired, "GOFLAGS"), format!("-mod=vendor -race -exec={OURS}"));
         assert_eq!(of(&wired, "SH_LOG_COMPILER"), format!("{OURS} bash -e"));
         assert_eq!(of(&wired, "PYTEST_XDIST_AUTO_NUM_WORKERS"), "-");
+    }
+
+    #[test]
+    fn only_where_pytest_is_named_python_looks_into_our_folder() {
+        let path = |said: &[(&str, &str)], command: &str| of(&wired(said, command), "PYTHONPATH");
+        assert_eq!(path(&[], "python3 -m pytest -n 4"), "/run/x/python");
+        assert_eq!(path(&[("PYTHONPATH", "src:lib")], "/venv/bin/pytest -n4"), "/run/x/python:src:lib");
+        assert_eq!(path(&[], "sh -c cd\tx&&pytest\t-n4"), "/run/x/python");
+        assert_eq!(path(&[("PYTHONPATH", "src")], "python3 -m mypy"), "-");
+        assert_eq!(path(&[], "make pytest-all"), "-");
     }
 
     #[test]

@@ -139,6 +139,7 @@ fn job(request: Request, jobs: &[JobWords]) -> Job {
         groups: request.groups,
         token: request.token,
         driver: request.driver,
+        at_once: request.at_once,
         // What is no job of the list has said itself what it is.
         name: words.map_or(request.about.name, |words| shown(&words.name)),
         limit: words.and_then(|words| words.limit),
@@ -180,6 +181,7 @@ mod tests {
             groups: vec![1],
             token: false,
             driver: None,
+            at_once: false,
             about: About::default(),
         };
         Ran { request, worked: Duration::from_millis(1500), frozen: job == 0 }

@@ -153,6 +153,7 @@ impl Job {
             groups: self.groups.clone(),
             token: self.token,
             driver: self.driver,
+            at_once: self.at_once,
             about: About { name: shown(&self.name), limit: self.limit },
         }
     }

@@ -174,6 +174,9 @@ pub struct Job {
     /// A job of the run that has a permit and waits for this one: of these, one at a time has a permit at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<JobId>,
+    /// Whether that one goes on only once all of these run: each has a permit at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
     /// Its name, for people.
     #[serde(default)]
     pub name: String,

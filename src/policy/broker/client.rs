@@ -89,6 +89,8 @@ pub(super) struct Known {
     pub token: bool,
     /// See [`Request::driver`].
     pub driver: Option<JobId>,
+    /// See [`Request::at_once`].
+    pub at_once: bool,
     pub about: About,
 }
 
@@ -274,14 +276,15 @@ impl Client {
         self.running().find(|(_, known)| known.phase == Phase::Riding && !known.token)
     }
 
-    /// The first request that a job of this client waits for, of which none other runs: if that had to wait, the job would
-    /// wait for it, and keep its own.
+    /// The first request that a job of this client waits for, of which none other runs, or which goes on only with all of
+    /// them: if that had to wait, the job would wait for it, and keep its own.
     pub fn waited_for(&self) -> Option<AttemptId> {
         let driver = |job: &JobId| self.jobs.get(job).and_then(|known| known.driver);
         let is_free = |request: &&InLine| {
-            driver(&request.id().job).is_some_and(|wanted| {
+            let Some(known) = self.jobs.get(&request.id().job) else { return false };
+            known.driver.is_some_and(|wanted| {
                 self.running.contains_key(&wanted)
-                    && !self.running.keys().any(|job| driver(job) == Some(wanted))
+                    && (known.at_once || !self.running.keys().any(|job| driver(job) == Some(wanted)))
                     && self.lack(request).is_none()
             })
         };
@@ -403,6 +406,7 @@ impl Known {
             rides: JobState::Starting,
             token: request.token,
             driver: request.driver,
+            at_once: request.at_once,
             about: request.about.clone(),
         }
     }

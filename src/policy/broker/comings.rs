@@ -138,6 +138,10 @@ impl Broker {
         if let Some(driver) = request.driver.and_then(|driver| of.jobs.get(&driver)) {
             self.governor.drives(driver.number);
         }
+        // Its driver waits for it, and it for the others.
+        if request.at_once {
+            self.governor.drives(number);
+        }
         let at = number.0 as usize;
         self.owners.resize(self.owners.len().max(at + 1), None);
         self.owners[at] = Some((client, request.id.job));

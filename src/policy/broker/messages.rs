@@ -118,6 +118,9 @@ pub struct Request {
     /// A job of the same client that runs, and waits for this one: of these, one at a time starts at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<JobId>,
+    /// Whether that one goes on only once all that it brings along run: this one may not wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
     /// For people. Nothing is decided by it.
     #[serde(default)]
     pub about: About,

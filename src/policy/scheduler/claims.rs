@@ -13,6 +13,12 @@ pub(super) struct Claims {
     most: u32,
     /// No more weight than this at once, if somebody else says so.
     allowed: u32,
+    /// Places beside those, of which each is one job's own.
+    own: u32,
+    /// Slots that there have ever been are below this.
+    made: u32,
+    /// Those of them that were taken away.
+    spare: BTreeSet<u32>,
     /// By the group's number.
     groups: Vec<Places>,
 }
@@ -52,6 +58,9 @@ impl Claims {
             weight_left: most,
             most,
             allowed: u32::MAX,
+            own: 0,
+            made: most,
+            spare: BTreeSet::new(),
             // No more of them are ever taken at once.
             groups: groups.iter().map(|count| Places::new((*count).min(most))).collect(),
         }
@@ -114,6 +123,23 @@ impl Claims {
         self.allowed = most.unwrap_or(u32::MAX).max(1);
     }
 
+    /// One place more, for one that may not wait.
+    pub fn widen(&mut self) {
+        let slot = self.spare.pop_first().unwrap_or(self.made);
+        self.made = self.made.max(slot.saturating_add(1));
+        self.slots.insert(slot);
+        (self.own, self.most, self.weight_left) = (self.own + 1, self.most + 1, self.weight_left + 1);
+    }
+
+    /// Takes that away again, once its job does not need it any more. `kept`: with what was not given back.
+    pub fn narrow(&mut self, kept: bool) {
+        self.own = self.own.saturating_sub(1);
+        if !kept {
+            self.spare.extend(self.slots.pop_last());
+            (self.most, self.weight_left) = (self.most - 1, self.weight_left.saturating_sub(1));
+        }
+    }
+
     /// Takes weight alone, for what needs no slot: a process more of a job that runs. Returns whether there was any.
     pub fn take_place(&mut self) -> bool {
         let may = self.in_use() < self.now();
@@ -132,7 +158,7 @@ impl Claims {
     }
 
     fn now(&self) -> u32 {
-        self.most.min(self.allowed)
+        self.most.min(self.allowed.saturating_add(self.own))
     }
 
     /// One that weighs more than may run at once runs alone.
@@ -179,6 +205,27 @@ mod tests {
         claims.give_back(one, false);
         assert!(claims.take(100, &[]).is_some());
         assert_eq!(claims.lack(1, &[]), Some(Lack::Slots));
+    }
+
+    #[test]
+    fn a_place_of_its_own_comes_and_goes() {
+        let mut claims = Claims::new(1, &[]);
+        let first = claims.take(1, &[]).unwrap();
+        claims.allow(Some(1));
+        claims.widen();
+        claims.widen();
+        let (one, two) = (claims.take(1, &[]).unwrap(), claims.take(1, &[]).unwrap());
+        assert_eq!((one.slot, two.slot, claims.lack(1, &[])), (1, 2, Some(Lack::Slots)));
+        claims.give_back(first, false);
+        claims.give_back(one, false);
+        claims.narrow(false);
+        assert_eq!((claims.in_use(), claims.limits().0), (1, 2));
+        claims.widen();
+        let slots = [claims.take(1, &[]).unwrap().slot, claims.take(1, &[]).unwrap().slot];
+        assert_eq!((slots, claims.lack(1, &[])), ([0, 1], Some(Lack::Slots)), "no number is given twice");
+        claims.give_back(two, true);
+        claims.narrow(true);
+        assert_eq!((claims.in_use(), claims.limits().0), (2, 2), "its place goes with what can't be killed");
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! - One of them at a time rides in its driver's place, which only waits meanwhile: nothing deadlocks with one place.
 //!   So there is a place more than was asked for, and no group is needed that the driver has.
 //! - None runs again, and none ends the run by its failure: that is the driver's affair.
+//! - Where the driver goes on only once all that it has asked for run (pytest-xdist), none of them waits: each brings
+//!   a place of its own.
 //! - It is asked to end by its driver, and made to by us.
 
 use super::messages::{Effect, End};
@@ -32,6 +34,11 @@ impl Scheduler {
         spec.groups.retain(|group| !taken.contains(group));
         let (most, _) = self.claims.limits();
         spec.weight = spec.weight.min(most.saturating_sub(weight)).max(1);
+        if spec.at_once {
+            (spec.weight, spec.groups) = (1, Vec::new());
+            self.claims.widen();
+            self.tell_limits();
+        }
         self.jobs.push(spec);
         self.queue.push_back(Waiting::first(job));
         self.asked = false;
@@ -48,6 +55,10 @@ impl Scheduler {
         let Some(at) = self.queue.iter().position(|waiting| waiting.id.job == job) else { return };
         if let Some(gone) = self.queue.remove(at) {
             self.prepared.remove(&gone.id);
+            if self.jobs[job.0 as usize].at_once {
+                self.claims.narrow(false);
+                self.tell_limits();
+            }
             if gone.wanted {
                 self.tell(Said::Withdraw { job, again: false });
             }

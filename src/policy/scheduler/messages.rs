@@ -89,6 +89,9 @@ pub struct JobSpec {
     /// The job of the run that brought it along and waits for it; `None` for those of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<JobId>,
+    /// Whether its driver goes on only once all that it brings along run: this one may not wait, and has a place of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
 }
 
 impl JobSpec {
@@ -107,6 +110,7 @@ impl JobSpec {
             groups: Vec::new(),
             facts,
             driver: None,
+            at_once: false,
         }
     }
 }

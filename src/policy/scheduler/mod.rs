@@ -238,6 +238,11 @@ impl Scheduler {
     fn allow(&mut self, most: Option<u32>) {
         self.allowed = most;
         self.claims.allow(most.map(|most| most.saturating_add(u32::from(self.drives))));
+        self.tell_limits();
+    }
+
+    /// What may run at once is not what it was.
+    fn tell_limits(&mut self) {
         let (parallel, groups) = self.claims.limits();
         self.tell(Said::Limits(parallel, groups));
     }

@@ -167,6 +167,7 @@ impl JobSpec {
             // Names are the shell's: it adds them where somebody else is asked.
             token: false,
             driver: self.driver,
+            at_once: self.at_once,
             about: About::default(),
         }
     }

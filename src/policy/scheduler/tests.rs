@@ -847,6 +847,39 @@ fn what_a_driver_brings_along_starts_beside_it_although_there_is_one_place() {
     assert_eq!(starts(&effects), [(attempt(2, 1), 1)]);
 }
 
+/// One whose driver goes on only once all that it brings along run.
+fn at_once() -> Input {
+    let Input::Add(spec) = driven(vec![0]) else { unreachable!() };
+    Input::Add(Box::new(JobSpec { at_once: true, weight: 3, ..*spec }))
+}
+
+#[test]
+fn where_the_driver_waits_for_all_of_them_none_waits_although_there_is_one_place() {
+    let mut run = driver(1);
+    for job in 1..=4 {
+        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job)]);
+    }
+    assert!(starts(&run.step(SECOND, driven(Vec::new()))).is_empty(), "their places are nobody else's");
+    // One of them is replaced.
+    assert!(starts(&run.step(2 * SECOND, ended(attempt(2, 1), Exit::Signal(9)))).is_empty());
+    assert_eq!(starts(&run.step(2 * SECOND, at_once())), [(attempt(6, 1), 2)]);
+    for job in [1, 3, 4] {
+        assert!(starts(&run.step(3 * SECOND, ended(attempt(job, 1), Exit::Code(0)))).is_empty());
+    }
+    let effects = run.step(3 * SECOND, ended(attempt(6, 1), Exit::Code(0)));
+    assert_eq!(starts(&effects), [(attempt(5, 1), 1)], "the one place is as it was");
+}
+
+#[test]
+fn without_a_governor_and_with_a_smaller_jobserver_none_of_them_waits_either() {
+    let mut run = Scheduler::new(settings(2), jobs(None, 1));
+    run.step(Duration::ZERO, Input::Begin);
+    run.step(Duration::ZERO, Input::Places(Some(1)));
+    for job in 1..=3 {
+        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job)]);
+    }
+}
+
 #[test]
 fn a_failure_of_what_was_brought_along_is_the_drivers_affair() {
     let mut run = driver(2);

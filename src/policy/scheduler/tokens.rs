@@ -289,6 +289,7 @@ fn request(id: AttemptId) -> Request {
         groups: Vec::new(),
         token: true,
         driver: None,
+        at_once: false,
         about: About { name: "a token of make's".to_owned(), limit: None },
     }
 }

@@ -123,6 +123,7 @@ pub struct GovernorLine {
 pub struct AttemptLine {
     pub job: String,
     driver: Option<String>,
+    test: Option<String>,
     pub attempt: u32,
     pub slot: u32,
     pub outcome: Outcome,
@@ -327,6 +328,7 @@ impl AttemptLine {
             attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
             job: self.job,
             driver: self.driver,
+            test: self.test,
             outcome: self.outcome,
             cause: self.cause,
             verdict: self.verdict,

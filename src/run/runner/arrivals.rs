@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::listen::{Arrival, Connection};
 use super::words::{Answer, Request};
+use super::xdist::{self, Workers};
 use crate::broker::client::JobWords;
 use crate::kernel::process;
 use crate::model::job::group_variable;
@@ -23,6 +24,8 @@ const LONGEST_NAME: usize = 200;
 pub struct Runner {
     /// Where they come to.
     pub listener: UnixListener,
+    /// For what they tell of themselves; it lasts as long as the run.
+    pub folder: PathBuf,
     /// What the profile and its rules make of a job that has a name, a number, a command and a kin.
     pub settle: Box<dyn Fn(Draft) -> Job>,
 }
@@ -55,10 +58,11 @@ pub(in crate::run) struct Arrivals {
     names: HashMap<String, u32>,
     kins: HashMap<String, u32>,
     first_kin: u32,
+    workers: Workers,
 }
 
 impl Arrivals {
-    pub fn new(settle: Box<dyn Fn(Draft) -> Job>, jobs: &[Job]) -> Arrivals {
+    pub fn new(settle: Box<dyn Fn(Draft) -> Job>, folder: PathBuf, jobs: &[Job]) -> Arrivals {
         Arrivals {
             settle,
             waiting: BTreeMap::new(),
@@ -66,12 +70,15 @@ impl Arrivals {
             names: jobs.iter().map(|job| (job.name.clone(), 1)).collect(),
             kins: HashMap::new(),
             first_kin: jobs.iter().map(|job| job.kin + 1).max().unwrap_or(0),
+            workers: Workers::new(folder),
         }
     }
 
     /// Makes a job of one that has arrived. Returns it with what tells its kin to others.
     fn meet(&mut self, id: JobId, arrival: Arrival) -> (Job, String) {
-        let (mut name, kin) = (name(&arrival.request), kin(&arrival.request));
+        let worker = self.workers.name(&arrival.request.words, arrival.peer.pid);
+        let at_once = worker.is_some();
+        let (mut name, kin) = (worker.unwrap_or_else(|| name(&arrival.request)), kin(&arrival.request));
         let count = self.names.entry(name.clone()).or_default();
         *count += 1;
         if *count > 1 {
@@ -83,7 +90,7 @@ impl Arrivals {
         let command = Command { program: words.next().unwrap_or_default(), arguments: words.collect() };
         self.numbers.insert(arrival.connection, id);
         self.waiting.insert(id, arrival);
-        ((self.settle)(Draft { id, name, command, kin: number }), kin)
+        (Job { at_once, ..(self.settle)(Draft { id, name, command, kin: number }) }, kin)
     }
 
     /// One that is about to start.
@@ -91,6 +98,11 @@ impl Arrivals {
         let arrival = self.waiting.remove(&id)?;
         self.numbers.remove(&arrival.connection);
         Some(arrival)
+    }
+
+    /// The test that one was at when it ended, as far as it says such things.
+    pub fn last_test(&self, id: JobId) -> Option<String> {
+        self.workers.last_test(id)
     }
 
     /// One whose connection is gone before it started.
@@ -145,6 +157,9 @@ impl Drive {
             ("SANDTEST_ATTEMPT".into(), attempt.id.number.to_string().into()),
             ("SANDTEST_SLOT".into(), attempt.slot.to_string().into()),
         ];
+        if let Some(arrivals) = self.arrivals.as_ref().filter(|_| job.at_once) {
+            own.push((xdist::NOTE.into(), arrivals.workers.note(job.id).into()));
+        }
         if let Some(nest) = self.broker.as_ref().map(|link| served::nest(link, job.id)) {
             own.push((crate::broker::socket::VARIABLE.into(), nest.socket.into()));
             own.push((crate::broker::socket::LEASE.into(), nest.inside.into()));

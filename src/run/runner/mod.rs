@@ -11,11 +11,13 @@
 //! - [`listen`]: the socket, and who may come
 //! - [`arrivals`]: those that wait, and what they are as jobs
 //! - [`adopt`]: one of them, from its groups to its evidence
+//! - [`xdist`]: those that are workers of pytest-xdist
 
 pub mod adopt;
 pub mod arrivals;
 pub mod listen;
 pub mod words;
+mod xdist;
 
 pub use arrivals::Runner;
 pub use words::{REQUIRED, VARIABLE};

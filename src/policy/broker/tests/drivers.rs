@@ -38,6 +38,25 @@ fn one_at_a_time_starts_at_once_whatever_the_law_says() {
 }
 
 #[test]
+fn those_that_go_on_only_together_all_start_and_none_stands_still() {
+    let mut world = World::new(1000, 8);
+    let client = world.hello(Who::of(UserId(1), 5));
+    world.want(client, small(Job::new(0, 900, LONG)));
+    for number in 1..=3 {
+        let job = driven(number, 10);
+        let request = Request { at_once: true, memory: Some(Bytes::mib(600)), ..job.request };
+        world.want(client, Job { request, size: Bytes::mib(330), ..job });
+        assert!(runs(&world, client, number), "{number} of them does not run");
+    }
+    for _ in 0..50 {
+        world.pass(Duration::from_millis(100));
+    }
+    assert_eq!(world.evictions, 0);
+    let frozen = world.effects.iter().any(|effect| matches!(effect, Effect::Freeze(..)));
+    assert!(!frozen, "the others would wait for it: {:?}", world.effects);
+}
+
+#[test]
 fn without_its_driver_none_does() {
     let mut world = World::new(1000, 8);
     let (client, other) = (world.hello(Who::of(UserId(1), 3)), world.hello(Who::of(UserId(1), 3)));

@@ -161,6 +161,7 @@ fn play(jobs: Vec<Job>, parallel: u32, cores: u32, budget: u64, ticks: &[u64]) -
             groups: if job.grouped { vec![0] } else { Vec::new() },
             token: false,
             driver: None,
+            at_once: false,
             about: About::default(),
         }
     };

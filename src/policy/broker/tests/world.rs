@@ -53,6 +53,7 @@ impl Job {
             groups: Vec::new(),
             token: false,
             driver: None,
+            at_once: false,
             about: About::default(),
         };
         Job { request, size, lasts }

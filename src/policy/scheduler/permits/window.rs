@@ -185,6 +185,7 @@ mod tests {
             memory: None,
             restartable: true,
             driver: None,
+            at_once: false,
             weight: 1,
             groups: Vec::new(),
             token: false,
