@@ -122,7 +122,7 @@ fn uninstall_leaves_nothing_and_twice_is_the_same() {
     std::os::unix::fs::symlink(home.units().join("sandtest.socket"), link).unwrap();
     home.asked();
     ok(&home.service(&["uninstall"], &[]));
-    assert_eq!(home.all_files(), [PathBuf::new(); 0]);
+    assert_eq!(home.all_files(), Vec::<PathBuf>::new());
     let asked = home.asked();
     assert_eq!(asked[..2], ["--user disable --quiet --now sandtest.socket", "--user stop sandtest.service"]);
     assert_eq!(ok(&home.service(&["uninstall"], &[])), "It was not installed.\n");
@@ -149,7 +149,7 @@ fn without_a_manager_the_error_says_what_to_do() {
     fs::remove_file(home.path("bin/systemctl")).unwrap();
     let text = refusal(&home.service(&["install"], &[("PATH", "/nowhere")]));
     assert!(text.contains("there is no systemctl here"), "{text}");
-    assert_eq!(home.all_files(), [PathBuf::new(); 0]);
+    assert_eq!(home.all_files(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_folder_that_the_manager_does_not_search_is_refused() {
     let home = Home::new();
     let text = refusal(&home.service(&["install"], &[("SEARCHED", "/home/me/.config/systemd/user")]));
     assert!(text.contains("but in /etc/x, /home/me/.config/systemd/user"), "{text}");
-    assert_eq!(home.all_files(), [PathBuf::new(); 0]);
+    assert_eq!(home.all_files(), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -470,7 +470,9 @@ fn a_runner_and_variables_that_cargo_is_told_of_are_heeded_as_cargo_does() {
     let cleaned = |mut command: Command| {
         let set: Vec<String> =
             std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARGO_PKG")).collect();
-        set.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in set {
+            command.env_remove(name);
+        }
         command.env_remove(format!("CARGO_TARGET_{host}_RUNNER")).env("CARGO_KEPT", "kept");
         command
     };

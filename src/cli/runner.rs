@@ -115,7 +115,8 @@ fn make(path: PathBuf) -> io::Result<Folder> {
         return unfit("too long a path for a socket");
     }
     // Some of who is told of it splits at spaces or at colons.
-    if path.to_str().is_none_or(|text| text.contains(|letter: char| letter.is_whitespace() || letter == ':')) {
+    if path.to_str().is_none_or(|text| text.contains(|letter: char| letter.is_whitespace() || letter == ':'))
+    {
         return unfit("a path with spaces or colons");
     }
     DirBuilder::new().mode(0o700).create(&path)?;

@@ -176,11 +176,7 @@ fn nothing_starts_before_the_broker_lets_it_and_a_run_that_is_to_wait_no_longer_
     assert_eq!((ran.code, ran.attempts().len()), (125, 0));
     let waits = "memory is short: 100 MiB free, and 300 MiB needed; 2 runs are asked before this one";
     assert!(ran.err.contains(&format!("waiting: {waits}")), "{}", ran.err);
-    assert!(
-        ran.err.contains(&format!("nothing could be started in 1.5")) && ran.err.contains("--wait"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("nothing could be started in 1.5") && ran.err.contains("--wait"), "{}", ran.err);
     assert_eq!(ran.events.last().unwrap()["closed"], "no-permit");
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, Client, connect_as, is_root, wait_until};
+use crate::scene::{Broker, Client, connect_as, is_root, skip, wait_until};
 use crate::suite::Suite;
 
 fn ask(client: &mut Client, kind: &str, run: &Value, job: u32) -> Value {
@@ -62,7 +62,7 @@ fn what_can_not_be_done_is_told_and_the_connection_goes_on() {
 #[test]
 fn nobody_reaches_the_jobs_of_others() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can be two users");
+        skip("only root can be two users");
         return;
     }
     let broker = Broker::of_all(&[]);

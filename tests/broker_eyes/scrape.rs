@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scene::{Broker, Client, PATIENCE, connect_as, is_root, sandtest, wait_until};
+use crate::scene::{Broker, Client, PATIENCE, connect_as, is_root, sandtest, skip, wait_until};
 use crate::suite::Suite;
 
 const ON_A_PORT: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
@@ -86,7 +86,7 @@ fn what_goes_on_is_read_on_the_socket_and_on_the_port() {
 #[test]
 fn users_are_told_apart_where_all_are_served() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can be two users");
+        skip("only root can be two users");
         return;
     }
     let broker = Broker::of_all(&ON_A_PORT);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, Client, connect_as, is_root, sandtest, wait_until};
+use crate::scene::{Broker, Client, connect_as, is_root, sandtest, skip, wait_until};
 use crate::suite::Suite;
 
 fn status(broker: &Broker, options: &[&str]) -> Output {
@@ -65,7 +65,7 @@ fn without_a_broker_it_says_where_it_looked_and_what_to_do() {
 #[test]
 fn of_others_only_counts_and_sizes_are_told() {
     if !is_root() {
-        eprintln!("SKIPPED: only root can be two users");
+        skip("only root can be two users");
         return;
     }
     let broker = Broker::of_all(&[]);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, Client, connect_as, grow, is_root, sandtest};
+use crate::scene::{Broker, Client, connect_as, grow, is_root, sandtest, skip};
 
 /// The lines of *A conversation*: who says it, and what.
 fn of_the_page() -> Vec<(String, Value)> {
@@ -113,7 +113,7 @@ fn runs_are_told_what_they_may_count_on() {
 #[test]
 fn a_user_may_have_terms_of_its_own() {
     if !is_root() {
-        return eprintln!("skipped: connecting as other users takes root");
+        return skip("connecting as other users takes root");
     }
     let broker =
         Broker::of_all(&["--jobs", "8", "--user", "1001=jobs:1,weight:2", "--user", "1002=memory:100MiB"]);

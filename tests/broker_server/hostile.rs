@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::scene::{Broker, Client, TURN, best_of, connect_as, is_root, say};
+use crate::scene::{Broker, Client, TURN, best_of, connect_as, is_root, say, skip};
 
 /// What attacks have in common.
 #[derive(Clone)]
@@ -157,16 +157,18 @@ fn honest(socket: &Path, uid: u32, time: Duration) -> Vec<Duration> {
     times
 }
 
+type Attacking = fn(&Attack);
+
 /// Each kind of attack alone, and then all of them together.
 #[test]
 fn hostile_clients_cost_their_own_connections() {
     if !is_root() {
-        return eprintln!("skipped: connecting as other users takes root");
+        return skip("connecting as other users takes root");
     }
     let _turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).unwrap();
-    let attacks: [(&str, fn(&Attack)); 8] = [
+    let attacks: [(&str, Attacking); 8] = [
         ("garbage", garbage),
         ("half messages", halves),
         ("one long line", one_long_line),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scene::{Broker, Client, connect_as, is_root, wait_until};
+use crate::scene::{Broker, Client, connect_as, is_root, skip, wait_until};
 
 #[test]
 fn a_line_is_64_kib_with_its_end_and_no_more() {
@@ -104,7 +104,7 @@ fn is_welcome(run: &mut Client) -> bool {
 #[test]
 fn so_many_of_all_are_connected_and_no_more() {
     if !is_root() {
-        return eprintln!("skipped: connecting as other users takes root");
+        return skip("connecting as other users takes root");
     }
     let broker = Broker::of_all(&[]);
     let users = (1001..1009).flat_map(|uid| [uid; 64]);

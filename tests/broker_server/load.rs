@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scene::{Broker, Client, TURN, best_of, connect_as, is_root, say, wait_until};
+use crate::scene::{Broker, Client, TURN, best_of, connect_as, is_root, say, skip, wait_until};
 
 const RUNS: u32 = 200;
 const EACH: u32 = 50;
@@ -38,7 +38,7 @@ fn processor_time_of(broker: &Broker, time: Duration) -> f64 {
 #[test]
 fn two_hundred_runs_and_ten_thousand_permits() {
     if !is_root() {
-        return eprintln!("skipped: connecting as other users takes root");
+        return skip("connecting as other users takes root");
     }
     let _turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
     let broker = Broker::of_all_with_budget(8 << 10, &["--jobs", "20000"]);

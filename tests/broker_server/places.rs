@@ -9,7 +9,7 @@ use sandtest::kernel::files;
 use sandtest::kernel::hierarchy::OwnGroups;
 use serde_json::{Value, json};
 
-use crate::scene::{Broker, Client, connect_as, grow, is_root, wait_until};
+use crate::scene::{Broker, Client, connect_as, grow, is_root, skip, wait_until};
 
 /// Groups of a run with one job, made by hand below our own.
 struct Groups {
@@ -36,7 +36,7 @@ impl Groups {
             .all(|group| fs::create_dir(group).is_ok() && fs::create_dir(group.join("0-1")).is_ok());
         let groups = Groups { path: format!("{of}/{name}"), v2, memory, inside: Vec::new() };
         if !made {
-            eprintln!("skipped: no groups can be made below {}", groups.v2.display());
+            skip(&format!("no groups can be made below {}", groups.v2.display()));
         }
         made.then_some(groups)
     }

@@ -2,12 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use crate::scene::{Broker, wait_until};
+use crate::scene::{Broker, skip, wait_until};
 
 #[test]
 fn a_client_of_some_twenty_lines_runs_a_command() {
     if Command::new("python3").arg("--version").output().is_err() {
-        return eprintln!("skipped: there is no python3");
+        return skip("there is no python3");
     }
     let broker = Broker::start(&[]);
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/client.py");

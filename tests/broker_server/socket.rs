@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::scene::{Broker, Client, is_root, sandtest, wait_until};
+use crate::scene::{Broker, Client, is_root, sandtest, skip, wait_until};
 
 /// What it says, and its exit code, when it can't serve at `socket`.
 fn refused(socket: &Path) -> (i32, String) {
@@ -91,7 +91,7 @@ fn what_is_wrong_with_its_place_is_said() {
 #[test]
 fn a_full_disk_is_told_as_such() {
     if !is_root() {
-        return eprintln!("skipped: mounting takes root");
+        return skip("mounting takes root");
     }
     let folder = tempfile::tempdir().unwrap();
     let (at, socket) = (folder.path().to_str().unwrap(), folder.path().join("b.sock"));
