@@ -429,7 +429,6 @@ def f34_ctrl_z_stops_jobs_and_clocks_and_fg_goes_on():
         equal("exit", (code, [json.loads(l) for l in open(f"{d}/events")][-1]["passed"]), (0, 1))
 
 
-# The mix: each kind with its command and what it must come to.
 @fault
 def f35_the_first_on_a_bus_waits_for_its_systemd():
     manager = f"/run/user/{os.geteuid()}/systemd/private"
@@ -440,6 +439,7 @@ def f35_the_first_on_a_bus_waits_for_its_systemd():
     equal("isolation", (r.events[0]["isolation"], r.code), (TIER, 0))
 
 
+# The mix: each kind with its command and what it must come to.
 KINDS = {
     "pass": ("true", "exited", True),
     "fail": ("sh -c 'exit {n}'", "exited", False),

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! much is free     cap = what it holds + all that is free
-//! little is free   cap = what it holds + its part of that     all caps together: the budget, and no byte more
+//! little is free   cap = what it holds + its part of that     all caps together: the budget
 //! ```
 //!
 //! Little is what all processors could fill until we look again: of that no two runs may count on the same byte. Half of it is
 //! for all alike, half for those that grow. A job that is to be frozen grows on until its run has done that, out of what is kept
-//! back of the budget; so the law has frozen or evicted long before the kernel has to kill.
+//! back of the budget; so the law has frozen or evicted long before the kernel has to kill. A run whose part is less than a MiB
+//! has that all the same (`LEAST`), beyond the budget.
 
 use std::time::Duration;
 
