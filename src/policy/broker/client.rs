@@ -124,6 +124,8 @@ pub(super) struct InLine {
     grouped: bool,
     /// See [`Request::token`].
     pub token: bool,
+    /// See [`Request::at_once`].
+    pub at_once: bool,
 }
 
 /// What a request has to wait for, whatever the memory.
@@ -200,6 +202,9 @@ impl Client {
         if request.grouped && self.jobs.get(&job).is_some_and(|known| known.groups.iter().any(is_taken)) {
             return Some(Lack::Group);
         }
+        if request.at_once {
+            return None;
+        }
         // One that weighs more than may run at once runs alone.
         let most = self.who.parallel.max(1);
         let weight = request.weight.clamp(1, most);
@@ -225,7 +230,7 @@ impl Client {
         // What is given back later is what was taken, whatever becomes of the limit meanwhile.
         known.weight = known.weight.clamp(1, most);
         known.phase = if riding { Phase::Riding } else { Phase::Running };
-        self.weight = self.weight.saturating_add(known.weight);
+        self.weight = self.weight.saturating_add(known.places());
         self.running.insert(job, Held { number: known.number, memory: 0.0, riding });
         self.permits += 1;
         self.hungry_since = None;
@@ -251,7 +256,7 @@ impl Client {
             Phase::Waiting(_) | Phase::Resting => return None,
         };
         known.phase = Phase::Resting;
-        self.weight = self.weight.saturating_sub(known.weight);
+        self.weight = self.weight.saturating_sub(known.places());
         let memory = self.running.remove(&job).map_or(0.0, |held| held.memory);
         self.permits = self.permits.saturating_sub(1);
         self.hungry_since = (self.permits == 0).then_some(now);
@@ -276,16 +281,18 @@ impl Client {
         self.running().find(|(_, known)| known.phase == Phase::Riding && !known.token)
     }
 
-    /// The first request that a job of this client waits for, of which none other runs, or which goes on only with all of
-    /// them: if that had to wait, the job would wait for it, and keep its own.
-    pub fn waited_for(&self) -> Option<AttemptId> {
+    /// The first request that a job of this client waits for, of which none other runs, or `one_more` does not mind those that
+    /// do, since the job goes on only with all of them: if that had to wait, the job would wait for it, and keep its own.
+    pub fn waited_for(&self, one_more: impl Fn(JobId) -> bool) -> Option<AttemptId> {
         let driver = |job: &JobId| self.jobs.get(job).and_then(|known| known.driver);
         let is_free = |request: &&InLine| {
-            let Some(known) = self.jobs.get(&request.id().job) else { return false };
+            let job = request.id().job;
+            let Some(known) = self.jobs.get(&job) else { return false };
             known.driver.is_some_and(|wanted| {
                 self.running.contains_key(&wanted)
-                    && (known.at_once || !self.running.keys().any(|job| driver(job) == Some(wanted)))
                     && self.lack(request).is_none()
+                    && (!self.running.keys().any(|job| driver(job) == Some(wanted))
+                        || known.at_once && one_more(job))
             })
         };
         if self.drives { self.queue.iter().find(is_free).map(InLine::id) } else { None }
@@ -315,10 +322,10 @@ impl Client {
         let Some(known) = self.jobs.get_mut(&job) else { return };
         let place = (known.seniority.unwrap_or(u32::MAX), arrival, job);
         (known.phase, known.since) = (Phase::Waiting(place), now);
-        let Known { number, attempt, weight, token, .. } = *known;
+        let Known { number, attempt, weight, token, at_once, .. } = *known;
         let grouped = !known.groups.is_empty();
         let at = self.queue.partition_point(|other| other.place < place);
-        self.queue.insert(at, InLine { place, number, attempt, weight, grouped, token });
+        self.queue.insert(at, InLine { place, number, attempt, weight, grouped, token, at_once });
         self.waiting_since.get_or_insert(now);
         if self.permits == 0 {
             self.hungry_since.get_or_insert(now);
@@ -392,6 +399,11 @@ fn remove(queue: &mut VecDeque<InLine>, place: Place) {
 }
 
 impl Known {
+    /// What it takes of the places of its client: one that may not wait has its own.
+    fn places(&self) -> u32 {
+        if self.at_once { 0 } else { self.weight }
+    }
+
     pub fn new(request: &Request, number: JobId, kin: u32) -> Known {
         Known {
             number,

@@ -139,7 +139,7 @@ impl Broker {
             self.governor.drives(driver.number);
         }
         // Its driver waits for it, and it for the others.
-        if request.at_once {
+        if request.at_once && request.driver.is_some() {
             self.governor.drives(number);
         }
         let at = number.0 as usize;

@@ -197,16 +197,29 @@ impl Broker {
     }
 
     /// One job at a time that another job of its client waits for starts at once, whatever the law says: that one does
-    /// nothing meanwhile.
+    /// nothing meanwhile. And all of them, where it goes on only then, but not beyond what its user may have.
     fn serve_drivers(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let waited = |(client, of): (&ClientId, &Client)| {
-            of.is_served().then(|| of.waited_for()).flatten().map(|id| (*client, id))
+            let one_more = |job| self.is_in_its_part(of, job);
+            of.is_served().then(|| of.waited_for(one_more)).flatten().map(|id| (*client, id))
         };
         let wanted: Vec<(ClientId, AttemptId)> = self.clients.iter().filter_map(waited).collect();
         for (client, id) in wanted {
             self.launch(now, client, id.job, false);
             effects.push(Effect::Grant(client, id));
         }
+    }
+
+    /// Whether the terms of its user hold with this job, too, and beside other users an even part of the budget.
+    fn is_in_its_part(&self, of: &Client, job: JobId) -> bool {
+        let (Some(user), Some(known)) = (self.users.get(&of.who.user), of.jobs.get(&job)) else {
+            return false;
+        };
+        let users = self.users.values().filter(|user| user.clients > 0).count();
+        let part = if users > 1 { self.governor.budget().0 as f64 / users as f64 } else { f64::INFINITY };
+        let most = user.terms.memory_max.map_or(part, |most| part.min(most.0 as f64));
+        user.memory + self.governor.reserved_for(known.number).0 as f64 <= most
+            && user.terms.jobs_max.is_none_or(|most| user.load < most)
     }
 
     /// Whose turn it is.

@@ -13,12 +13,9 @@ pub(super) struct Claims {
     most: u32,
     /// No more weight than this at once, if somebody else says so.
     allowed: u32,
-    /// Places beside those, of which each is one job's own.
-    own: u32,
-    /// Slots that there have ever been are below this.
-    made: u32,
-    /// Those of them that were taken away.
-    spare: BTreeSet<u32>,
+    /// Numbers beyond those, of jobs that may not wait: the free ones, and the next that there has not been.
+    beyond: BTreeSet<u32>,
+    next: u32,
     /// By the group's number.
     groups: Vec<Places>,
 }
@@ -35,6 +32,7 @@ struct Places {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub slot: u32,
+    /// None of one that may not wait.
     weight: u32,
     groups: Vec<u32>,
     /// Which of each group, in their order.
@@ -58,9 +56,8 @@ impl Claims {
             weight_left: most,
             most,
             allowed: u32::MAX,
-            own: 0,
-            made: most,
-            spare: BTreeSet::new(),
+            beyond: BTreeSet::new(),
+            next: most,
             // No more of them are ever taken at once.
             groups: groups.iter().map(|count| Places::new((*count).min(most))).collect(),
         }
@@ -101,7 +98,9 @@ impl Claims {
 
     /// Gives it back. `keep`: what holds it can't be killed, so that nobody else may have it.
     pub fn give_back(&mut self, claim: Claim, keep: bool) {
-        if keep {
+        if claim.weight == 0 {
+            self.beyond.extend((!keep).then_some(claim.slot));
+        } else if keep {
             // The others may still be as many as there are slots.
             self.most -= claim.weight.min(self.most);
         } else {
@@ -123,21 +122,11 @@ impl Claims {
         self.allowed = most.unwrap_or(u32::MAX).max(1);
     }
 
-    /// One place more, for one that may not wait.
-    pub fn widen(&mut self) {
-        let slot = self.spare.pop_first().unwrap_or(self.made);
-        self.made = self.made.max(slot.saturating_add(1));
-        self.slots.insert(slot);
-        (self.own, self.most, self.weight_left) = (self.own + 1, self.most + 1, self.weight_left + 1);
-    }
-
-    /// Takes that away again, once its job does not need it any more. `kept`: with what was not given back.
-    pub fn narrow(&mut self, kept: bool) {
-        self.own = self.own.saturating_sub(1);
-        if !kept {
-            self.spare.extend(self.slots.pop_last());
-            (self.most, self.weight_left) = (self.most - 1, self.weight_left.saturating_sub(1));
-        }
+    /// Takes a slot beyond all others, and no weight: for one that may not wait.
+    pub fn take_beyond(&mut self) -> Claim {
+        let slot = self.beyond.pop_first().unwrap_or(self.next);
+        self.next = self.next.max(slot.saturating_add(1));
+        Claim { slot, weight: 0, groups: Vec::new(), group_slots: Vec::new() }
     }
 
     /// Takes weight alone, for what needs no slot: a process more of a job that runs. Returns whether there was any.
@@ -158,7 +147,7 @@ impl Claims {
     }
 
     fn now(&self) -> u32 {
-        self.most.min(self.allowed.saturating_add(self.own))
+        self.most.min(self.allowed)
     }
 
     /// One that weighs more than may run at once runs alone.
@@ -208,24 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_its_own_comes_and_goes() {
+    fn who_may_not_wait_takes_nothing_of_what_the_others_have() {
         let mut claims = Claims::new(1, &[]);
-        let first = claims.take(1, &[]).unwrap();
-        claims.allow(Some(1));
-        claims.widen();
-        claims.widen();
-        let (one, two) = (claims.take(1, &[]).unwrap(), claims.take(1, &[]).unwrap());
-        assert_eq!((one.slot, two.slot, claims.lack(1, &[])), (1, 2, Some(Lack::Slots)));
+        let beyond = [claims.take_beyond(), claims.take_beyond()];
+        assert_eq!((beyond[0].slot, beyond[1].slot, claims.in_use()), (1, 2, 0));
+        assert_eq!(claims.take(1, &[]).unwrap().slot, 0);
+        let [first, second] = beyond;
         claims.give_back(first, false);
-        claims.give_back(one, false);
-        claims.narrow(false);
-        assert_eq!((claims.in_use(), claims.limits().0), (1, 2));
-        claims.widen();
-        let slots = [claims.take(1, &[]).unwrap().slot, claims.take(1, &[]).unwrap().slot];
-        assert_eq!((slots, claims.lack(1, &[])), ([0, 1], Some(Lack::Slots)), "no number is given twice");
-        claims.give_back(two, true);
-        claims.narrow(true);
-        assert_eq!((claims.in_use(), claims.limits().0), (2, 2), "its place goes with what can't be killed");
+        claims.give_back(second, true);
+        assert_eq!(claims.lack(1, &[]), Some(Lack::Slots), "no more of the others run for that");
+        assert_eq!(
+            (claims.take_beyond().slot, claims.take_beyond().slot),
+            (1, 3),
+            "2 is held by what can't be killed"
+        );
     }
 
     #[test]

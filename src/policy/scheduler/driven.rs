@@ -36,8 +36,6 @@ impl Scheduler {
         spec.weight = spec.weight.min(most.saturating_sub(weight)).max(1);
         if spec.at_once {
             (spec.weight, spec.groups) = (1, Vec::new());
-            self.claims.widen();
-            self.tell_limits();
         }
         self.jobs.push(spec);
         self.queue.push_back(Waiting::first(job));
@@ -55,10 +53,6 @@ impl Scheduler {
         let Some(at) = self.queue.iter().position(|waiting| waiting.id.job == job) else { return };
         if let Some(gone) = self.queue.remove(at) {
             self.prepared.remove(&gone.id);
-            if self.jobs[job.0 as usize].at_once {
-                self.claims.narrow(false);
-                self.tell_limits();
-            }
             if gone.wanted {
                 self.tell(Said::Withdraw { job, again: false });
             }

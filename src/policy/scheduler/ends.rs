@@ -30,10 +30,7 @@ impl Scheduler {
         let ended = running.ended_by_us();
         // A slot whose processes can't be killed is not given to anyone else: they may hold its port.
         self.claims.give_back(running.claim, end.evidence.unkillable);
-        if self.jobs[end.id.job.0 as usize].at_once {
-            self.claims.narrow(end.evidence.unkillable);
-            self.tell_limits();
-        } else if end.evidence.unkillable {
+        if end.evidence.unkillable {
             self.tell_limits();
         }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);

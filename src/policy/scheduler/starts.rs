@@ -7,6 +7,7 @@ use super::attempt::{Clocks, Phase, Running};
 use super::claims::Lack;
 use super::messages::Effect;
 use super::permits::{Heard, Said};
+use super::queue::Waiting;
 use super::retry::Settling;
 use super::{JobSpec, Scheduler};
 use crate::model::retry::Unsettled;
@@ -79,6 +80,12 @@ impl Scheduler {
     }
 
     fn start_in_order(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let may_not_wait = |next: &Waiting, jobs: &[JobSpec]| jobs[next.id.job.0 as usize].at_once;
+        while self.closed.is_none()
+            && let Some(at) = self.queue.iter().position(|next| may_not_wait(next, &self.jobs))
+        {
+            self.launch(now, at, true, effects);
+        }
         let mut at = 0;
         while let Some(next) = self.queue.get(at).copied() {
             let someone_alone = self.running.iter().any(|running| running.waiting.alone());
@@ -97,13 +104,21 @@ impl Scheduler {
     fn lack(&self, now: Duration, at: usize, calm: bool) -> Option<Lack> {
         let next = self.queue[at];
         let spec = &self.jobs[next.id.job.0 as usize];
-        if next.is_ready(now, calm) { self.claims.lack(spec.weight, &spec.groups) } else { Some(Lack::Group) }
+        match next.is_ready(now, calm) {
+            true if spec.at_once => None,
+            true => self.claims.lack(spec.weight, &spec.groups),
+            false => Some(Lack::Group),
+        }
     }
 
     /// Starts the one at this place of the queue.
     fn launch(&mut self, now: Duration, at: usize, calm: bool, effects: &mut Vec<Effect>) {
         let spec = &self.jobs[self.queue[at].id.job.0 as usize];
-        let Some(claim) = self.claims.take(spec.weight, &spec.groups) else { return };
+        let claim = match spec.at_once {
+            true => Some(self.claims.take_beyond()),
+            false => self.claims.take(spec.weight, &spec.groups),
+        };
+        let Some(claim) = claim else { return };
         let Some(mut next) = self.queue.remove(at) else { return };
         next.seniority.get_or_insert_with(|| {
             self.first_starts += 1;

@@ -857,12 +857,12 @@ fn at_once() -> Input {
 fn where_the_driver_waits_for_all_of_them_none_waits_although_there_is_one_place() {
     let mut run = driver(1);
     for job in 1..=4 {
-        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job)]);
+        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job + 1)]);
     }
     assert!(starts(&run.step(SECOND, driven(Vec::new()))).is_empty(), "their places are nobody else's");
     // One of them is replaced.
     assert!(starts(&run.step(2 * SECOND, ended(attempt(2, 1), Exit::Signal(9)))).is_empty());
-    assert_eq!(starts(&run.step(2 * SECOND, at_once())), [(attempt(6, 1), 2)]);
+    assert_eq!(starts(&run.step(2 * SECOND, at_once())), [(attempt(6, 1), 3)]);
     for job in [1, 3, 4] {
         assert!(starts(&run.step(3 * SECOND, ended(attempt(job, 1), Exit::Code(0)))).is_empty());
     }
@@ -871,12 +871,32 @@ fn where_the_driver_waits_for_all_of_them_none_waits_although_there_is_one_place
 }
 
 #[test]
+fn who_waits_already_neither_takes_their_place_nor_keeps_them_waiting() {
+    for ordinary in [1, 2] {
+        let mut run = Scheduler::new(settings(ordinary as usize + 1), jobs(None, 1));
+        run.step(Duration::ZERO, Input::Begin);
+        // As many as may run beside their driver, and one that waits, and a heavy one.
+        (0..=ordinary).for_each(|_| _ = run.step(SECOND, driven(Vec::new())));
+        let Input::Add(heavy) = driven(Vec::new()) else { unreachable!() };
+        run.step(SECOND, Input::Add(Box::new(JobSpec { weight: 2, ..*heavy })));
+        let worker = ordinary + 3;
+        let begun = starts(&run.step(SECOND, at_once()));
+        assert_eq!(begun.iter().map(|(id, _)| id.job.0).collect::<Vec<_>>(), [worker]);
+        let (_, slot) = begun[0];
+        assert!(slot > ordinary, "{slot} is an ordinary place");
+        // Nor does it leave its own to them.
+        let gone = run.step(SECOND, ended(attempt(worker, 1), Exit::Code(0)));
+        assert!(starts(&gone).is_empty(), "{gone:?}");
+    }
+}
+
+#[test]
 fn without_a_governor_and_with_a_smaller_jobserver_none_of_them_waits_either() {
     let mut run = Scheduler::new(settings(2), jobs(None, 1));
     run.step(Duration::ZERO, Input::Begin);
     run.step(Duration::ZERO, Input::Places(Some(1)));
     for job in 1..=3 {
-        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job)]);
+        assert_eq!(starts(&run.step(SECOND, at_once())), [(attempt(job, 1), job + 1)]);
     }
 }
 

@@ -57,6 +57,25 @@ fn those_that_go_on_only_together_all_start_and_none_stands_still() {
 }
 
 #[test]
+fn beside_other_users_they_all_start_only_while_theirs_is_an_even_part() {
+    let mut world = World::new(1000, 8);
+    let client = world.hello(Who::of(UserId(1), 8));
+    let other = world.hello(Who::of(UserId(2), 8));
+    world.want(other, Job::new(0, 300, LONG));
+    world.want(client, small(Job::new(0, 100, LONG)));
+    world.pass(Duration::from_secs(1));
+    for number in 1..=8 {
+        let job = driven(number, 10);
+        let request = Request { at_once: true, memory: Some(Bytes::mib(200)), ..job.request };
+        world.want(client, Job { request, size: Bytes::mib(200), ..job });
+        world.pass(Duration::from_secs(1));
+    }
+    let running = (1..=8).filter(|number| runs(&world, client, *number)).count();
+    assert!((1..=2).contains(&running), "{running}");
+    assert_eq!(world.evictions, 0);
+}
+
+#[test]
 fn without_its_driver_none_does() {
     let mut world = World::new(1000, 8);
     let (client, other) = (world.hello(Who::of(UserId(1), 3)), world.hello(Who::of(UserId(1), 3)));
