@@ -155,6 +155,16 @@ fn a_list_is_no_job_and_what_a_job_starts_is_part_of_it() {
     assert_eq!(scene.brought("run.jsonl").len(), 1);
 }
 
+/// The run may hear of such a test before it hears that the command has exec'd: one of 60 was refused then.
+#[test]
+fn the_first_thing_that_a_command_does_may_be_a_test() {
+    let Some(scene) = Scene::new("the_first_thing_that_a_command_does_may_be_a_test") else { return };
+    for at in 0..60 {
+        let output = scene.run(&[], "$LOG_COMPILER true; true");
+        assert!(output.status.success() && output.stderr.is_empty(), "{at}: {output:?}");
+    }
+}
+
 #[test]
 fn without_a_run_the_wrapper_is_the_test() {
     let folder = TempDir::new().unwrap();
