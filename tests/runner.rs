@@ -300,6 +300,24 @@ fn each_has_the_limits_of_its_own_name_whatever_was_made_ahead() {
     }
 }
 
+#[test]
+fn an_environment_longer_than_a_socket_takes_at_once_arrives_whole() {
+    let test = "an_environment_longer_than_a_socket_takes_at_once_arrives_whole";
+    let Some(scene) = Scene::new(test) else { return };
+    let long = "x".repeat(50_000);
+    let more: String = (1..10).map(|at| format!(", LONG_{at}: *long")).collect();
+    let rules = format!("rules: [{{match: \"*\", env: {{LONG_0: &long {long}{more}}}}}]\n");
+    fs::write(scene.path("sandtest.yaml"), rules).unwrap();
+    // The rule is the driver's, too: what comes back is what the test was told anew.
+    let driver =
+        "for at in 0 1 2 3 4 5 6 7 8 9; do unset LONG_$at; done; $LOG_COMPILER env | grep ^LONG_ | wc";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    let counts = text(&output.stdout);
+    let counts: Vec<&str> = counts.split_whitespace().collect();
+    assert_eq!(counts, ["10", "10", "500080"], "{}", text(&output.stderr));
+    assert_eq!(scene.brought("run.jsonl").len(), 1);
+}
+
 /// A crate with a small and a large test, an integration test and an example in its documentation.
 /// What pytest with xdist does, without either: makes workers as execnet does, one after the other, and has each begin only
 /// when all are there.

@@ -123,7 +123,7 @@ impl Drive {
         else {
             let why =
                 if driver.is_some() { "the run ends" } else { "the command of the run has not started it" };
-            let _ = arrival.answer.send(Answer::No(why.to_owned()));
+            arrival.reply.say(&Answer::No(why.to_owned()));
             return None;
         };
         let id = self.scheduler.next_job();
