@@ -155,6 +155,16 @@ fn a_list_is_no_job_and_what_a_job_starts_is_part_of_it() {
     assert_eq!(scene.brought("run.jsonl").len(), 1);
 }
 
+/// The run may hear of such a test before it hears that the command has exec'd: one of 60 was refused then.
+#[test]
+fn the_first_thing_that_a_command_does_may_be_a_test() {
+    let Some(scene) = Scene::new("the_first_thing_that_a_command_does_may_be_a_test") else { return };
+    for at in 0..60 {
+        let output = scene.run(&[], "$LOG_COMPILER true; true");
+        assert!(output.status.success() && output.stderr.is_empty(), "{at}: {output:?}");
+    }
+}
+
 #[test]
 fn without_a_run_the_wrapper_is_the_test() {
     let folder = TempDir::new().unwrap();
@@ -288,6 +298,24 @@ fn each_has_the_limits_of_its_own_name_whatever_was_made_ahead() {
         assert_eq!(end["limits"]["pids_max"] == 33, is_odd, "{end}");
         assert_eq!(end["limits"]["memory_max"] == 80 << 20, is_odd, "{end}");
     }
+}
+
+#[test]
+fn an_environment_longer_than_a_socket_takes_at_once_arrives_whole() {
+    let test = "an_environment_longer_than_a_socket_takes_at_once_arrives_whole";
+    let Some(scene) = Scene::new(test) else { return };
+    let long = "x".repeat(50_000);
+    let more: String = (1..10).map(|at| format!(", LONG_{at}: *long")).collect();
+    let rules = format!("rules: [{{match: \"*\", env: {{LONG_0: &long {long}{more}}}}}]\n");
+    fs::write(scene.path("sandtest.yaml"), rules).unwrap();
+    // The rule is the driver's, too: what comes back is what the test was told anew.
+    let driver =
+        "for at in 0 1 2 3 4 5 6 7 8 9; do unset LONG_$at; done; $LOG_COMPILER env | grep ^LONG_ | wc";
+    let output = scene.run(&["--json", "run.jsonl"], driver);
+    let counts = text(&output.stdout);
+    let counts: Vec<&str> = counts.split_whitespace().collect();
+    assert_eq!(counts, ["10", "10", "500080"], "{}", text(&output.stderr));
+    assert_eq!(scene.brought("run.jsonl").len(), 1);
 }
 
 /// A crate with a small and a large test, an integration test and an example in its documentation.

@@ -118,7 +118,7 @@ fn programs_are_found_as_a_shell_finds_them() {
 
 #[test]
 fn it_says_what_it_will_be_and_has_what_it_is_told() {
-    let script = ["sh", "-c", "env; echo; ls /proc/$$/fd", "x y", ""];
+    let script = ["sh", "-c", r"tr '\0' '\n' < /proc/$$/environ; echo; ls /proc/$$/fd", "x y", ""];
     let descriptors = |out: &str| out.split_once("\n\n").unwrap().1.to_owned();
     let bare = descriptors(&text(&command(&["env".into()], &script).output().unwrap().stdout));
     for way in both() {
@@ -127,7 +127,7 @@ fn it_says_what_it_will_be_and_has_what_it_is_told() {
         test.env("SANDTEST_RUNNER_REQUIRED", "1").env("KEPT", "a=b").env("TOLD", "before").env("TOL", "kept");
         let answer = message(b"go\0TOLD=now = \0SANDTEST_JOB=x\0nothing\0");
         let (output, request) = asked(&mut test, &answer);
-        assert_eq!(text(&request), "shapes\0sh\0-c\0env; echo; ls /proc/$$/fd\0x y\0");
+        assert_eq!(text(&request), format!("shapes\0sh\0-c\0{}\0x y\0", script[2]));
         let out = text(&output.stdout);
         let lines: Vec<&str> = out.lines().collect();
         for line in ["KEPT=a=b", "TOL=kept", "TOLD=now = ", "SANDTEST_JOB=x", "CARGO_PKG_NAME=shapes"] {

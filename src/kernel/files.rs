@@ -59,6 +59,11 @@ impl Dir {
         }
     }
 
+    /// Its inode, which no other of its file system has while this is held.
+    pub fn inode(&self) -> Option<u64> {
+        rustix::fs::fstat(&self.fd).ok().map(|stat| stat.st_ino)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

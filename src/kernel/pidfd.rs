@@ -76,6 +76,9 @@ struct Info {
     exit_code: i32,
 }
 
+/// `PIDFD_INFO_CGROUPID`.
+const INFO_CGROUPID: u64 = 1 << 2;
+
 /// `PIDFD_INFO_EXIT`.
 const INFO_EXIT: u64 = 1 << 3;
 
@@ -84,10 +87,20 @@ const GET_INFO: u32 = 0xc000_ff0b | (size_of::<Info>() as u32) << 16;
 
 /// What `wait` told the parent.
 fn status_of_reaped(pidfd: &OwnedFd) -> Option<i32> {
-    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    info(pidfd, INFO_EXIT).map(|info| info.exit_code)
+}
+
+/// The v2 cgroup in which a process is: the inode of its directory. Since Linux 6.13, and while it lives. Unlike
+/// `/proc/PID/cgroup` this takes no lock that whoever makes or removes groups holds.
+pub fn cgroup(pidfd: &OwnedFd) -> Option<u64> {
+    info(pidfd, INFO_CGROUPID).map(|info| info.cgroupid)
+}
+
+fn info(pidfd: &OwnedFd, wanted: u64) -> Option<Info> {
+    let mut info = Info { mask: wanted, ..Info::default() };
     // SAFETY: the kernel writes at most the size that the request names, which is that of the struct.
     let told = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &raw mut info) } == 0;
-    (told && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
+    (told && info.mask & wanted != 0).then_some(info)
 }
 
 /// Whether a child has been stopped since the last look, by which signal.

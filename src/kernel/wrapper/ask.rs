@@ -35,7 +35,7 @@ pub fn ask<'a>(
     room: &'a mut Room,
 ) -> Result<Answer<'a>, Failure> {
     let socket = Socket::connect(socket).map_err(Failure::Call)?;
-    let length = words::write(package, test.iter().map(CStr::to_bytes), &mut room.request);
+    let length = words::write(package, test.iter().map(|word| word.whole().to_bytes()), &mut room.request);
     socket.send(&room.request[..length]).map_err(Failure::Call)?;
     // Mostly all of it comes at once.
     let (mut got, mut whole) = (0, LENGTH);

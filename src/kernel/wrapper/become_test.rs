@@ -6,7 +6,7 @@ use super::ask::{self, Failure, ask};
 use super::calls::{E2BIG, ENOENT};
 use super::find;
 use super::line::Line;
-use super::strings::{List, Strings, name, value};
+use super::strings::{List, Strings, Text};
 use super::words::{Answer, LONGEST_ANSWER, REQUIRED, VARIABLE};
 
 /// sandtest itself failed, or must not go on: as in docs/exit-codes.md.
@@ -34,7 +34,7 @@ pub struct Room {
 
 /// Becomes the test, with a cgroup of its own if there is a run to ask for one. Returns only if that can't be.
 pub fn become_test(words: Strings, environment: Strings, room: &mut Room) -> u8 {
-    let Some(program) = words.iter().next() else {
+    let Some(program) = words.iter().next().map(Text::whole) else {
         Line::new().push(b"run-wrapper: no test is named").tell();
         return OWN_FAILURE;
     };
@@ -84,7 +84,7 @@ fn explain(answer: Result<Answer, Failure>, line: &mut Line) {
 
 /// Whether the tests are only listed: nobody waits in line for that.
 fn only_lists(words: Strings) -> bool {
-    words.iter().skip(1).any(|word| matches!(word.to_bytes(), b"--list" | b"--gtest_list_tests"))
+    words.iter().skip(1).any(|word| matches!(word.whole().to_bytes(), b"--list" | b"--gtest_list_tests"))
 }
 
 /// The entry that is missing for what rustdoc has made of several examples.
@@ -112,22 +112,26 @@ fn edit<'a>(
 ) -> Option<Strings<'a>> {
     let more = told.unwrap_or_default();
     // What it starts itself is part of it.
-    let is_ours = |entry| value(entry, VARIABLE).or(value(entry, REQUIRED)).is_some();
-    let is_replaced = |entry: &CStr| entries(more).any(|other| name(other) == name(entry));
+    let is_ours =
+        |entry: Text| [VARIABLE, REQUIRED].iter().any(|name| entry.value(name.as_bytes()).is_some());
+    let is_replaced = |entry: Text| entries(more).any(|(name, _)| entry.value(name).is_some());
     let mut list = List::new(room);
     for entry in environment.iter() {
         if told.is_none() || !is_ours(entry) && !is_replaced(entry) {
             list.push(entry)?;
         }
     }
-    for entry in entries(more).chain(doctest) {
-        list.push(entry)?;
+    for entry in entries(more).map(|(_, entry)| entry).chain(doctest) {
+        list.push(entry.into())?;
     }
     list.done()
 }
 
-/// Those of an answer.
-fn entries(answer: &[u8]) -> impl Iterator<Item = &CStr> {
+/// Those of an answer, with their names.
+fn entries(answer: &[u8]) -> impl Iterator<Item = (&[u8], &CStr)> {
     let entries = answer.split_inclusive(|byte| *byte == 0);
-    entries.filter_map(|entry| CStr::from_bytes_with_nul(entry).ok()).filter(|entry| name(entry).is_some())
+    entries.filter_map(|entry| {
+        let end = entry.iter().position(|byte| *byte == b'=')?;
+        Some((&entry[..end], CStr::from_bytes_with_nul(entry).ok()?))
+    })
 }

@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char};
 
 use super::calls::{self, E2BIG, EACCES, ENODEV, ENOENT, ENOEXEC, ENOTDIR, ESTALE, ETIMEDOUT, Errno};
-use super::strings::{List, Strings};
+use super::strings::{List, Strings, Text};
 
 /// No path is longer, with its end (limits.h).
 const PATH_MAX: usize = 4096;
@@ -20,7 +20,7 @@ pub fn execute(
     path: Option<&CStr>,
     room: &mut [*const c_char],
 ) -> Errno {
-    let Some(program) = words.iter().next() else { return ENOENT };
+    let Some(program) = words.iter().next().map(Text::whole) else { return ENOENT };
     let name = program.to_bytes();
     if name.is_empty() {
         return ENOENT;
@@ -67,7 +67,7 @@ fn start(path: &CStr, words: Strings, environment: Strings, room: &mut [*const c
 /// The words with which a shell runs a script.
 fn as_script<'a>(path: &'a CStr, words: Strings<'a>, room: &'a mut [*const c_char]) -> Option<Strings<'a>> {
     let mut list = List::new(room);
-    for word in [SHELL, path].into_iter().chain(words.iter().skip(1)) {
+    for word in [SHELL, path].map(Text::from).into_iter().chain(words.iter().skip(1)) {
         list.push(word)?;
     }
     list.done()

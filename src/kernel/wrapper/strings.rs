@@ -25,37 +25,55 @@ impl<'a> Strings<'a> {
     }
 
     /// One after the other.
-    pub fn iter(self) -> impl Iterator<Item = &'a CStr> {
+    pub fn iter(self) -> impl Iterator<Item = Text<'a>> {
         let mut next = self.first;
         core::iter::from_fn(move || {
             // SAFETY: what `at` was promised; nothing is read behind the null pointer.
-            unsafe {
-                if (*next).is_null() {
-                    return None;
-                }
-                let string = CStr::from_ptr(*next);
-                next = next.add(1);
-                Some(string)
+            let text = unsafe { *next };
+            if text.is_null() {
+                return None;
             }
+            // SAFETY: as above.
+            next = unsafe { next.add(1) };
+            Some(Text { text, live: PhantomData })
         })
     }
 
     /// The value of a variable, where these are an environment.
     pub fn variable(self, name: &str) -> Option<&'a CStr> {
-        self.iter().find_map(|entry| value(entry, name))
+        self.iter().find_map(|entry| entry.value(name.as_bytes()))
     }
 }
 
-/// What `entry`, `NAME=value`, says of `name`.
-pub fn value<'a>(entry: &'a CStr, name: &str) -> Option<&'a CStr> {
-    let text = entry.to_bytes_with_nul().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-    CStr::from_bytes_with_nul(text).ok()
+/// One of them. Its length is not asked for where its beginning tells enough: an environment has some hundred of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    text: *const c_char,
+    live: PhantomData<&'a CStr>,
 }
 
-/// The name of `NAME=value`; `None` if it is none.
-pub fn name(entry: &CStr) -> Option<&[u8]> {
-    let text = entry.to_bytes();
-    Some(&text[..text.iter().position(|byte| *byte == b'=')?])
+impl<'a> Text<'a> {
+    /// All of it.
+    pub fn whole(self) -> &'a CStr {
+        // SAFETY: it ends with NUL and does not change, as `Strings::at` was promised.
+        unsafe { CStr::from_ptr(self.text) }
+    }
+
+    /// What it says of `name` if it is `NAME=value`. No name holds a NUL.
+    pub fn value(self, name: &[u8]) -> Option<&'a CStr> {
+        // SAFETY: no byte is read behind one that differs from what is wanted, and so none behind its NUL.
+        let is_at = |at: usize, wanted: u8| unsafe { *self.text.add(at) } as u8 == wanted;
+        let is_named = name.iter().enumerate().all(|(at, byte)| is_at(at, *byte));
+        // SAFETY: that many bytes of it are none of them NUL, and what follows ends as it does.
+        (is_named && is_at(name.len(), b'='))
+            .then(|| unsafe { CStr::from_ptr(self.text.add(name.len() + 1)) })
+    }
+}
+
+impl<'a> From<&'a CStr> for Text<'a> {
+    fn from(text: &'a CStr) -> Text<'a> {
+        Text { text: text.as_ptr(), live: PhantomData }
+    }
 }
 
 /// A list of such strings that is being made, in room for so many and a null pointer.
@@ -73,10 +91,10 @@ impl<'a> List<'a> {
 
     /// Adds one; `None` if there is no room for it.
     #[must_use]
-    pub fn push(&mut self, string: &'a CStr) -> Option<()> {
+    pub fn push(&mut self, string: Text<'a>) -> Option<()> {
         // The last place is that of the null pointer.
         let places = self.room.len().checked_sub(1)?;
-        *self.room[..places].get_mut(self.count)? = string.as_ptr();
+        *self.room[..places].get_mut(self.count)? = string.text;
         self.count += 1;
         Some(())
     }

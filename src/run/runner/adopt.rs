@@ -36,14 +36,11 @@ pub(in crate::run) async fn supervise(
     prepared: Prepared,
 ) {
     let failed = |message: String| SpawnError { message, exit_code: 125 };
-    let refuse = |answer: tokio::sync::oneshot::Sender<Answer>, why: &str| {
-        drop(answer.send(Answer::No(why.to_owned())));
-    };
-    let Arrival { peer, answer, .. } = arrival;
+    let Arrival { peer, reply, .. } = arrival;
     let group = match prepared.place().await {
         Ok(group) => group,
         Err(why) => {
-            refuse(answer, &why);
+            reply.say(&Answer::No(why.clone()));
             return shared.never_began(attempt, failed(why), None);
         }
     };
@@ -61,13 +58,16 @@ pub(in crate::run) async fn supervise(
     shared.moved.set(Some(Instant::now()));
     shared.live.began(attempt.id);
     let (group, peer) = match moved {
-        Ok((group, peer, Ok(()))) => (group, peer),
+        Ok((group, peer, Ok(()))) => {
+            reply.say(&Answer::Go(environment));
+            (group, peer)
+        }
         Ok((group, _, Err(error))) => {
-            refuse(answer, &error.to_string());
+            reply.say(&Answer::No(error.to_string()));
             return shared.never_began(attempt, failed(error.to_string()), Some(group));
         }
         Err(error) => {
-            refuse(answer, "it could not be moved");
+            reply.say(&Answer::No("it could not be moved".to_owned()));
             return shared.never_began(attempt, failed(error.to_string()), None);
         }
     };
@@ -88,8 +88,6 @@ pub(in crate::run) async fn supervise(
         samples: RefCell::new(Samples::default()),
     });
     shared.live.insert(attempt.id, live.clone());
-    // If nobody hears it, it is gone, and that is seen next.
-    let _ = answer.send(Answer::Go(environment));
     let _ = shared.news.send(News::Started(attempt));
 
     let seen = wait::another(&live, &peer).await;

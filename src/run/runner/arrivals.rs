@@ -10,11 +10,13 @@ use super::listen::{Arrival, Connection};
 use super::words::{Answer, Request};
 use super::xdist::{self, Workers};
 use crate::broker::client::JobWords;
-use crate::kernel::process;
+use crate::kernel::files::Dir;
+use crate::kernel::{pidfd, process};
 use crate::model::job::group_variable;
 use crate::model::text::harmless;
 use crate::model::{Attempt, AttemptId, Command, Job, JobId};
 use crate::run::drive::Drive;
+use crate::run::live::Live;
 use crate::run::{served, specs};
 
 /// A longer name is cut.
@@ -121,7 +123,7 @@ impl Drive {
         else {
             let why =
                 if driver.is_some() { "the run ends" } else { "the command of the run has not started it" };
-            let _ = arrival.answer.send(Answer::No(why.to_owned()));
+            arrival.reply.say(&Answer::No(why.to_owned()));
             return None;
         };
         let id = self.scheduler.next_job();
@@ -136,13 +138,22 @@ impl Drive {
 
     /// The job that runs and has started it: of those in the list, since what is a job already is not asked again.
     fn driver_of(&self, arrival: &Arrival) -> Option<JobId> {
-        let group = process::v2_group(arrival.peer.pid)?;
-        let run = crate::kernel::ground::run_name(&self.shared.plan.id);
-        let mut parts = group.split('/').skip_while(|part| *part != run).skip(1);
-        let own = parts.next()?;
-        // Who has just begun may have started it before we have heard of that.
-        let driver = self.shared.live.ids().into_iter().find(|id| id.to_string() == own)?;
-        (self.shared.job(driver).driver.is_none() && arrival.peer.is_alive()).then_some(driver.job)
+        let live = self.shared.live.all();
+        let is_of_list = |id: AttemptId| self.shared.job(id).driver.is_none();
+        // Mostly it sits in the very group of its driver; else in one below that, or we have not heard yet that its driver has
+        // exec'd.
+        let here = pidfd::cgroup(&arrival.peer.pidfd);
+        let is_in = |live: &Live| here.is_some() && live.group.v2().and_then(Dir::inode) == here;
+        let driver = match live.iter().find(|(id, live)| is_of_list(*id) && is_in(live)) {
+            Some((id, _)) => *id,
+            None => {
+                let group = process::v2_group(arrival.peer.pid)?;
+                let run = crate::kernel::ground::run_name(&self.shared.plan.id);
+                let own = group.split('/').skip_while(|part| *part != run).nth(1)?;
+                self.shared.live.ids().into_iter().find(|id| is_of_list(*id) && id.to_string() == own)?
+            }
+        };
+        arrival.peer.is_alive().then_some(driver.job)
     }
 
     /// What one is told of itself.

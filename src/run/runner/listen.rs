@@ -5,12 +5,14 @@
 //! will be: then nobody else can have its number.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener as Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nix::sys::socket::{MsgFlags, send};
+use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -40,7 +42,26 @@ pub struct Arrival {
     /// What it will be.
     pub request: Request,
     /// Where its answer goes.
-    pub answer: oneshot::Sender<Answer>,
+    pub reply: Reply,
+}
+
+/// The way back to one that waits.
+#[derive(Debug)]
+pub struct Reply {
+    stream: Arc<UnixStream>,
+    rest: oneshot::Sender<Vec<u8>>,
+}
+
+impl Reply {
+    /// Says it here and now, since a test waits for it: the rest, of what is longer than a socket takes at once, is said by
+    /// who serves the connection.
+    pub fn say(self, answer: &Answer) {
+        let bytes = answer.write();
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let sent = send(self.stream.as_raw_fd(), &bytes, flags).unwrap_or(0);
+        // If nobody hears it, the test is gone, and that is seen next.
+        let _ = self.rest.send(bytes[sent..].to_vec());
+    }
 }
 
 /// Binds the socket at `path`, in a folder of the caller's.
@@ -77,26 +98,27 @@ pub(in crate::run) fn listen(bound: Bound, news: mpsc::UnboundedSender<News>) ->
 
 /// One connection, from its first byte to its last.
 async fn serve(connection: Connection, mut stream: UnixStream, news: &mpsc::UnboundedSender<News>) {
-    let answer = match tokio::time::timeout(PATIENCE, meet(&mut stream)).await {
+    let met = tokio::time::timeout(PATIENCE, meet(&mut stream)).await;
+    let stream = Arc::new(stream);
+    let bytes = match met {
         Ok(Ok((peer, request))) => {
-            let (answer, answered) = oneshot::channel();
-            let _ = news.send(News::Arrived(Box::new(Arrival { connection, peer, request, answer })));
+            let (rest, told) = oneshot::channel();
+            let reply = Reply { stream: stream.clone(), rest };
+            let _ = news.send(News::Arrived(Box::new(Arrival { connection, peer, request, reply })));
             tokio::select! {
                 biased;
                 // A run that is over has no answer.
-                told = answered => told.ok(),
-                () = gone(&mut stream) => {
+                rest = told => rest.unwrap_or_default(),
+                () = gone(&stream) => {
                     let _ = news.send(News::Left(connection));
                     return;
                 }
             }
         }
-        Ok(Err(why)) => Some(Answer::No(why.to_owned())),
-        Err(_) => Some(Answer::No("it has not said what it will be".to_owned())),
+        Ok(Err(why)) => Answer::No(why.to_owned()).write(),
+        Err(_) => Answer::No("it has not said what it will be".to_owned()).write(),
     };
-    if let Some(answer) = answer {
-        let _ = tokio::time::timeout(PATIENCE, stream.write_all(&answer.write())).await;
-    }
+    let _ = tokio::time::timeout(PATIENCE, write(&stream, &bytes)).await;
 }
 
 async fn meet(stream: &mut UnixStream) -> Result<(Peer, Request), &'static str> {
@@ -119,7 +141,25 @@ async fn meet(stream: &mut UnixStream) -> Result<(Peer, Request), &'static str> 
 }
 
 /// Ready when the other end is closed. What else it says is nobody's business.
-async fn gone(stream: &mut UnixStream) {
+async fn gone(stream: &UnixStream) {
     let mut more = [0; 64];
-    while stream.read(&mut more).await.is_ok_and(|count| count > 0) {}
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut more) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn write(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
