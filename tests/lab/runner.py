@@ -149,14 +149,21 @@ def r05_an_interrupt_ends_all_of_it():
 
 
 @test
-def r06_after_sigkill_of_sandtest_nothing_is_alive():
+def r06_after_sigkill_of_sandtest_nothing_is_alive_and_what_was_finished_is_on_record():
     with_cgroups()
     with tempfile.TemporaryDirectory() as d:
-        p = start(driver=f"$LOG_COMPILER sh -c 'echo > {d}/here; exec sleep {MARK}' & wait", events=f"{d}/events")
+        state = {**ALONE, "XDG_STATE_HOME": f"{d}/state"}
+        # The run takes in the second when it has been told of the first's end.
+        p = start("-j", "1", driver=f"$LOG_COMPILER true first; $LOG_COMPILER sh -c 'echo > {d}/here; exec sleep {MARK}' & wait",
+                  events=f"{d}/events", env=state)
         eventually("it never began", lambda: os.path.exists(f"{d}/here"), 20)
         p.kill(); p.communicate()
         eventually("something is alive a second after", lambda: not alive())
-    run(driver="true")
+        subprocess.run([SANDTEST, "show", "--json", f"{d}/shown"], env={**os.environ, **state}, check=True)
+        shown = [json.loads(line) for line in open(f"{d}/shown")]
+        equal("on record", [e["job"] for e in shown if e["event"] == "attempt-finished"], ["true first"])
+        equal("its end", shown[-1]["interrupted"], True)
+        run(driver="true", env=state)
     nothing_is_left()
 
 
