@@ -91,7 +91,7 @@ def r01_each_test_has_its_limits_its_peak_and_its_own_end():
     r = run("--memory", "96M", driver=f"$LOG_COMPILER sh -c 'exit 3' fails; echo $?; {CARGOS} {HOG}; echo $?; $LOG_COMPILER true; echo $?; exit 7")
     equal("codes", (r.out.split(), r.code), (["3", "137", "0"], 7))
     fails, hog, true = r.brought
-    # A kernel before 6.15 tells it to nobody but the driver, unless it was slower than we.
+    # A kernel before 6.15 tells it only root; others unless the driver was quicker.
     assert (fails["verdict"], fails["exit_code"]) in [("fail", 3), ("unseen", None)], fails
     assert (true["verdict"], true["exit_code"]) in [("pass", 0), ("unseen", None)], true
     equal("the hog", (hog["outcome"], hog["verdict"]), ("oom", "fail"))
@@ -109,6 +109,8 @@ def r02_what_has_failed_is_never_a_pass():
     equal("the driver's code", r.code, 0)
     kinds = {(e["job"].split()[0], e["verdict"]) for e in r.brought}
     assert kinds <= {("false", "fail"), ("false", "unseen"), ("true", "pass"), ("true", "unseen")}, kinds
+    # In a guest the namespaces are the first, and there root is told by the kernel even before 6.15.
+    if SLOW > 1 and os.geteuid() == 0: equal("all ends were seen", kinds, {("false", "fail"), ("true", "pass")})
     last = r.events[-1]
     equal("all are counted", (len(r.brought), last["passed"] + last["failed"] + last["unseen"]), (2 * count, 2 * count + 1))
 

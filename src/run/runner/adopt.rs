@@ -88,12 +88,21 @@ pub(in crate::run) async fn supervise(
         samples: RefCell::new(Samples::default()),
     });
     shared.live.insert(attempt.id, live.clone());
+    if let Some(exits) = &shared.exits {
+        exits.borrow_mut().watch(peer.pid);
+    }
     // If nobody hears it, it is gone, and that is seen next.
     let _ = answer.send(Answer::Go(environment));
     let _ = shared.news.send(News::Started(attempt));
 
-    let seen = wait::another(&live, &peer).await;
+    let mut seen = wait::another(&live, &peer).await;
     let ended = shared.clock.now();
+    if let Some(exits) = &shared.exits {
+        if matches!(seen, Ok(None)) {
+            seen = Ok(wait::until_told(exits, peer.pid).await);
+        }
+        exits.borrow_mut().forget(peer.pid);
+    }
     let first = First {
         began,
         ended,
