@@ -480,6 +480,32 @@ fn told_of_passed(jobs: &[(&str, u64, u64, u64)], run: u64) -> String {
 }
 
 #[test]
+fn of_what_a_command_brings_along_is_told_what_stood_out_and_not_the_command() {
+    let run = |jobs: u32| {
+        let tests = (1..=jobs).map(|number| AttemptFinished {
+            driver: Some("make check".into()),
+            wall: Duration::from_secs(u64::from(10 * number)),
+            ..passed(number, &format!("test {number}"))
+        });
+        let command = AttemptFinished { wall: Duration::from_secs(100), ..passed(0, "make check") };
+        let ends = tests.chain([command]).map(|end| Event::AttemptFinished(Box::new(end)));
+        let finished = RunFinished { wall: Duration::from_secs(100), ..RunFinished::default() };
+        let start = started(isolation(Tier::Cgroup, Enforcement::Kernel), true);
+        let events: Vec<Event> =
+            [start].into_iter().chain(ends).chain([Event::RunFinished(finished)]).collect();
+        told(PLAIN, &events)
+    };
+    let text = run(5);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    assert_eq!(
+        lines[..4],
+        ["sandtest: slowest:", "50.00s  test 5", "40.00s  test 4", "30.00s  test 3"],
+        "{text}"
+    );
+    assert_eq!(run(3), "", "few tests are seen at a glance");
+}
+
+#[test]
 fn what_stood_out_is_told_if_it_says_something() {
     let jobs = [
         ("quick", 1, 1, 12),

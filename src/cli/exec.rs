@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
-use super::reports::{ReportArgs, Reports, create, not_standard_output, tell};
+use super::reports::{ReportArgs, Reports, create, lines, not_standard_output, tell};
 use super::runner;
 use super::select::{self, SelectArgs, Step};
 use super::settings::{self, Overrides};
@@ -250,7 +250,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         }
     };
     let events = record.events_path();
-    reports.add(JsonReporter::new(create(&events).map_err(Failure::new)?), Some(&events));
+    reports.add(JsonReporter::new(lines(&events).map_err(Failure::new)?), Some(&events));
     reports.add(DiagnosisFiles, None);
     reports.add(TerminalReporter::on_stderr(), None);
     let mut words = Words::new(&profile);

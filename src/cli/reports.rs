@@ -13,6 +13,7 @@ use crate::report::html::HtmlReporter;
 use crate::report::json::JsonReporter;
 use crate::report::junit::JunitReporter;
 use crate::report::libtest::LibtestReporter;
+use crate::report::lines::Lines;
 use crate::report::tap::TapReporter;
 use crate::report::terminal::PatientStderr;
 use crate::report::trace::TraceReporter;
@@ -69,7 +70,7 @@ impl ReportArgs {
     pub fn open(&self, of_a_run: bool) -> Result<Reports, String> {
         let mut reports = Reports::default();
         if let Some(path) = &self.json {
-            reports.add(JsonReporter::new(create(path)?), Some(path));
+            reports.add(JsonReporter::new(lines(path)?), Some(path));
         }
         if let Some(path) = &self.junit {
             reports.add(JunitReporter::create(path).map_err(unwritable(path))?, Some(path));
@@ -78,10 +79,10 @@ impl ReportArgs {
             reports.add(HtmlReporter::create(path).map_err(unwritable(path))?, Some(path));
         }
         if let Some(path) = &self.tap {
-            reports.add(TapReporter::new(create(path)?), Some(path));
+            reports.add(TapReporter::new(lines(path)?), Some(path));
         }
         if let Some(path) = &self.libtest_json {
-            reports.add(LibtestReporter::new(create(path)?), Some(path));
+            reports.add(LibtestReporter::new(lines(path)?), Some(path));
         }
         if let Some(path) = &self.trace {
             reports.add(TraceReporter::create(path).map_err(unwritable(path))?, Some(path));
@@ -127,6 +128,14 @@ impl Reports {
 /// In words: which file, and the system's answer.
 pub fn create(path: &Path) -> Result<File, String> {
     File::create(path).map_err(unwritable(path))
+}
+
+/// Makes a report of lines, or says why not.
+///
+/// # Errors
+/// As [`create`].
+pub fn lines(path: &Path) -> Result<Lines, String> {
+    Lines::create(path).map_err(unwritable(path))
 }
 
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> String {

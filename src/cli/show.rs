@@ -51,13 +51,15 @@ pub fn run(args: &ShowArgs) -> u8 {
 fn show(args: &ShowArgs) -> Result<(), String> {
     let kept = kept::find(args.run.as_deref()).map_err(|error| error.to_string())?;
     let mut events = events(&kept)?;
+    let mut how_it_is_shown = "";
     if !events.iter().any(|told| matches!(told.event, Event::RunFinished(_))) {
-        let end = recorded::end_until_now(&events, kept.fate != Fate::Runs);
+        let end = recorded::end_until_now(&events, kept.fate == Fate::Killed);
         events.push(Told { event: Event::RunFinished(end), words: None });
+        how_it_is_shown = unfinished_in_full(kept.fate);
     }
     let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
-        print(&format!("run {}{}{}\n", kept.run, ago(began(&events)), fate(kept.fate)));
+        print(&format!("run {}{}{}\n", kept.run, ago(began(&events)), how_it_is_shown));
         reports.add(TerminalReporter::on_stdout(), None);
     }
     play(&events, &mut reports);
@@ -115,9 +117,9 @@ fn ago(time: Option<Duration>) -> String {
     }
 }
 
-fn fate(fate: Fate) -> &'static str {
+fn unfinished_in_full(fate: Fate) -> &'static str {
     match fate {
-        Fate::Ended => "",
+        Fate::Ended => ", whose record could not be written to its end: as far as it goes",
         Fate::Runs => ", which still runs: what has ended until now",
         Fate::Killed => ", which was killed before its end",
     }
@@ -127,7 +129,8 @@ fn fate(fate: Fate) -> &'static str {
 pub fn unfinished(fate: Fate) -> &'static str {
     match fate {
         Fate::Runs => "it still runs",
-        Fate::Killed | Fate::Ended => "it was killed before its end",
+        Fate::Killed => "it was killed before its end",
+        Fate::Ended => "its record could not be written to its end",
     }
 }
 

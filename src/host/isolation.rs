@@ -385,7 +385,7 @@ fn try_out(ground: &Ground) -> Result<(), KernelError> {
     let group = run.make("try-out")?;
     let tried = spawn::try_out(Some(std::os::fd::AsFd::as_fd(&group)), &mut stack);
     files::remove_group(group.path())?;
-    tried
+    tried.map(drop)
 }
 
 /// Whether the machine has swap that is in use.

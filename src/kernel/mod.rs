@@ -17,6 +17,7 @@
 //! - [`wrapper`]: what stands in front of a driver's tests, and becomes them; also a program of its own
 //! - [`readiness`]: watching a descriptor from the event loop
 //! - [`pidfd`]: waiting for and signalling a process that can't be mistaken for another
+//! - [`exits`]: how processes ended that are no children of ours
 //! - [`peer`]: who is at the other end of a socket; [`handed`]: sockets that a service manager opened
 //! - [`random`]: numbers that nobody can guess
 //! - [`process`], [`tree`]: `/proc`, and the processes of an attempt where no cgroup holds them
@@ -29,6 +30,7 @@ pub mod cgroup;
 pub mod child;
 pub mod controllers;
 pub mod error;
+pub mod exits;
 pub mod files;
 pub mod folder;
 pub mod ground;

@@ -62,8 +62,17 @@ pub fn is_to_be_reaped(pid: u32) -> bool {
 /// How a process ended that is no child of ours. Until its parent has asked, `/proc` tells; after that the pidfd does, since
 /// Linux 6.15. `None` on an older one whose parent was quicker, and while it lives.
 pub fn end_of_another(pidfd: &OwnedFd, pid: u32, starttime: u64) -> Option<Exit> {
-    let status = process::status_of_ended(pid, starttime).or_else(|| status_of_reaped(pidfd))?;
-    Some(if status & 0x7f == 0 { Exit::Code(status >> 8 & 0xff) } else { Exit::Signal(status & 0x7f) })
+    process::status_of_ended(pid, starttime).or_else(|| status_of_reaped(pidfd)).map(exit_of_status)
+}
+
+/// Whether the kernel tells how a process ended whose parent has asked, of one that is.
+pub fn tells_of_reaped(gone: &OwnedFd) -> bool {
+    status_of_reaped(gone).is_some()
+}
+
+/// A status as wait(2) gives it.
+pub fn exit_of_status(status: i32) -> Exit {
+    if status & 0x7f == 0 { Exit::Code(status >> 8 & 0xff) } else { Exit::Signal(status & 0x7f) }
 }
 
 /// `struct pidfd_info` of linux/pidfd.h, as of its first version.

@@ -186,13 +186,13 @@ pub fn spawn(
     Err(SpawnFailure { step, errno })
 }
 
-/// Whether a child can be born into `group` and live: one that exits at once is cloned into it.
+/// Whether a child can be born into `group` and live: one that exits at once is cloned into it. Returns it, reaped.
 ///
 /// A group that was ever killed, or a supervisor that sits in one, makes newer kernels kill it at birth.
 ///
 /// # Errors
 /// [`KernelError::Call`] with what happened instead.
-pub fn try_out(group: Option<BorrowedFd>, stack: &mut Stack) -> Result<(), KernelError> {
+pub fn try_out(group: Option<BorrowedFd>, stack: &mut Stack) -> Result<OwnedFd, KernelError> {
     extern "C" fn exit_at_once(_: *mut libc::c_void) -> ! {
         loop {
             // SAFETY: takes no pointer and does not return.
@@ -203,7 +203,7 @@ pub fn try_out(group: Option<BorrowedFd>, stack: &mut Stack) -> Result<(), Kerne
     let child = clone_into(group, exit_at_once, std::ptr::null_mut(), stack)
         .map_err(|errno| failed(std::io::Error::from_raw_os_error(errno)))?;
     match super::pidfd::wait(&child.pidfd) {
-        Ok(crate::model::Exit::Code(0)) => Ok(()),
+        Ok(crate::model::Exit::Code(0)) => Ok(child.pidfd),
         Ok(exit) => Err(failed(std::io::Error::other(format!("it ended at birth with {exit:?}")))),
         Err(error) => Err(error),
     }

@@ -62,7 +62,7 @@ impl Ending {
 
     /// All of it.
     pub fn text(&self, finished: &RunFinished, look: Look) -> String {
-        let mut text = self.standing_out(finished, look);
+        let mut text = self.standing_out(finished, look, "");
         if let Some(line) = finished.governed.as_ref().and_then(governor::summary) {
             text += &look.wrap(&format!("sandtest: {line}"), 0);
         }
@@ -89,10 +89,11 @@ impl Ending {
         text + &look.paint(if good { "32;1" } else { "31;1" }, &look.wrap(&summary, 0))
     }
 
-    fn standing_out(&self, finished: &RunFinished, look: Look) -> String {
+    /// What stood out, each kind with `before` in front of it.
+    pub fn standing_out(&self, finished: &RunFinished, look: Look, before: &str) -> String {
         let mut text = String::new();
         for (kind, jobs) in self.standouts.told(finished.wall) {
-            text += &format!("{kind}:\n");
+            text += &format!("{before}{kind}:\n");
             for standout in jobs {
                 let figure = format!("{:>20}", standout.figure);
                 text += &format!("{figure}  {}\n", look.cut(&standout.job, figure.chars().count() + 2));

@@ -6,6 +6,7 @@
 //! - [`tap`], [`libtest`]: the formats of other worlds' readers
 //! - [`github`]: annotations and a summary, under GitHub Actions
 //! - [`trace`]: a timeline for Perfetto and chrome://tracing
+//! - [`lines`]: how those are that are written line by line
 //! - [`whole_file`]: how those that are rewritten as a whole are
 //! - [`written`]: what an attempt wrote, in a document
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
@@ -35,6 +36,7 @@ pub mod json;
 pub mod junit;
 pub mod left;
 pub mod libtest;
+pub mod lines;
 pub mod look;
 pub mod paragraph;
 pub mod progress;

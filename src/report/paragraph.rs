@@ -278,10 +278,7 @@ impl Teller<'_> {
             Some(Exit::Code(0)) => vec![],
             None if self.attempt.evidence.unkillable => vec![],
             // No child of ours, and an older kernel.
-            None => vec![
-                "unseen: only its driver saw how it ended (before Linux 6.15 the kernel tells nobody else)."
-                    .into(),
-            ],
+            None => vec!["unseen: only its driver saw how it ended (the kernel told nobody else).".into()],
             Some(Exit::Code(code)) => vec![format!("exited with code {code}{}.", self.peak())],
             Some(Exit::Signal(number)) => vec![format!("signaled: {} ended it.", signal_name(number))],
         }

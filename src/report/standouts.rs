@@ -7,7 +7,7 @@
 //!   sleepiest  without a processor for a tenth of the run, with one for less than a fifth of its own time
 //! ```
 //!
-//! What failed is told of anyway, with its reason.
+//! What failed is told of anyway, with its reason. Of a command that brings tests along, these are the jobs: it takes as long as all of them.
 
 use std::time::Duration;
 
@@ -33,7 +33,10 @@ pub struct Standout {
 /// The three of each kind, as far as jobs have ended.
 #[derive(Debug, Default)]
 pub struct Standouts {
+    /// Those that are done.
     jobs: usize,
+    /// Whether only what a command brings along is meant.
+    brought: bool,
     budget: Option<Bytes>,
     slowest: Top<Duration>,
     fattest: Top<Bytes>,
@@ -43,12 +46,16 @@ pub struct Standouts {
 impl Standouts {
     /// Of this run.
     pub fn of(started: &RunStarted) -> Standouts {
-        Standouts { jobs: started.jobs, budget: started.budget.memory_max, ..Standouts::default() }
+        Standouts { brought: started.pass_through, budget: started.budget.memory_max, ..Standouts::default() }
     }
 
     /// Takes in the end of an attempt.
     pub fn note(&mut self, attempt: &AttemptFinished) {
-        if attempt.failed || attempt.verdict.is_none() {
+        if attempt.verdict.is_none() || (self.brought && attempt.driver.is_none()) {
+            return;
+        }
+        self.jobs += 1;
+        if attempt.failed {
             return;
         }
         let wall = attempt.wall;

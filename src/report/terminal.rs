@@ -119,6 +119,7 @@ impl<W: Write> TerminalReporter<W> {
 
     fn attempt_finished(&mut self, attempt: &AttemptFinished, paragraph: Option<&str>) -> io::Result<()> {
         if self.pass_through {
+            self.ending.note(attempt);
             return match attempt.driver {
                 Some(_) => self.driven_finished(attempt, paragraph),
                 None => self.pass_through_finished(attempt, paragraph),
@@ -302,7 +303,10 @@ impl<W: Write> TerminalReporter<W> {
             return self.never_started(finished.wall);
         }
         // A run of many, and of at least one, began with it.
-        let Some(progress) = self.progress.take() else { return Ok(()) };
+        let Some(progress) = self.progress.take() else {
+            let text = self.ending.standing_out(finished, self.look, "sandtest: ");
+            return self.sink.write_all(text.as_bytes());
+        };
         progress.finish();
         self.sink.write_all(self.ending.text(finished, self.look).as_bytes())
     }

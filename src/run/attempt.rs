@@ -23,6 +23,7 @@ use super::runner::listen::{Arrival, Connection};
 use super::settle::{self, Leftovers};
 use super::temporary::{Lent, Temporary};
 use super::{Plan, Streams, aftermath, program, wait};
+use crate::kernel::exits::Exits;
 use crate::kernel::group::Group;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawn::Program;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub foreground: bool,
     /// What came while attempts ran, and outlives them.
     pub outlast: RefCell<Outlast>,
+    /// How tests end that a command starts, where their pidfds don't tell.
+    pub exits: Option<Rc<RefCell<Exits>>>,
     /// When a process was last moved into its groups.
     pub moved: Cell<Option<Instant>>,
     pub news: mpsc::UnboundedSender<News>,

@@ -25,8 +25,9 @@ use super::recording::Recorder;
 use super::runner::arrivals::Arrivals;
 use super::runner::{Runner, adopt, listen};
 use super::signals::{Asked, Signals};
-use super::{Plan, Streams, sample, served, specs};
+use super::{Plan, Streams, sample, served, specs, wait};
 use crate::broker::client::Link;
+use crate::kernel::exits::Exits;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
@@ -136,6 +137,8 @@ impl Drive {
         let served = plan.served.take();
         let broker =
             served.map(|broker| Link::over(broker.greeted, broker.jobs)).transpose().map_err(failed)?;
+        let exits = plan.runner.is_some().then(Exits::where_needed).flatten();
+        let exits = exits.map(wait::hear).transpose().map_err(failed)?;
         let arrivals = plan.runner.take().map(|Runner { listener, folder, settle }| {
             listen::listen(listener, sender.clone()).map(|()| Arrivals::new(settle, folder, &plan.jobs))
         });
@@ -167,6 +170,7 @@ impl Drive {
                 null: Arc::new(null),
                 foreground,
                 outlast: RefCell::new(Outlast::start()),
+                exits,
                 moved: Cell::new(None),
                 news: sender,
                 jobs: RefCell::new(plan.jobs.iter().cloned().map(Rc::new).collect()),

@@ -11,7 +11,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -124,7 +124,7 @@ impl Record {
             self.file.state = State::Finished;
             self.file.groups.clear();
         }
-        self.write()
+        self.write().or_else(|_| overwrite_run_file(&self.folder, &self.file))
     }
 
     /// Removes all of it: of a run that was only a step of another one.
@@ -155,6 +155,19 @@ impl Record {
     fn write(&self) -> Result<(), RecordError> {
         write_run_file(&self.folder, &self.file)
     }
+}
+
+/// Writes `run.json` in its own place, for which a full disk has room: what was there was about as long.
+fn overwrite_run_file(folder: &Path, file: &RunFile) -> Result<(), RecordError> {
+    let path = folder.join("run.json");
+    let write = || {
+        let text = serde_json::to_string_pretty(file)?;
+        // Not cut off before: whoever writes meanwhile would have the room.
+        let mut old = File::options().write(true).open(&path)?;
+        old.write_all(text.as_bytes())?;
+        old.set_len(text.len() as u64)
+    };
+    write().map_err(at("write", &path))
 }
 
 /// Writes `run.json` as a whole or not at all.

@@ -1,5 +1,6 @@
 //! Waits for an attempt's first process, and for what may go on after it.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -10,11 +11,12 @@ use tokio::io::Interest;
 use super::live::Live;
 use super::output::Output;
 use super::settle;
+use crate::kernel::exits::{Exits, Told};
 use crate::kernel::peer::Peer;
 use crate::kernel::spawn::Child;
 use crate::kernel::{KernelError, pidfd, readiness};
 use crate::model::{Exit, LimitName};
-use crate::policy::tuning::{GRACE_LOOK, KILL_PATIENCE, STUCK_OOM};
+use crate::policy::tuning::{GRACE_LOOK, KILL_PATIENCE, STUCK_OOM, TOLD_WITHIN};
 
 /// Waits for the first process, reading what is written and heeding OOM notices meanwhile. `None`: it has ended, and
 /// a tracer that it has lets nobody else know how.
@@ -54,6 +56,35 @@ pub(super) async fn another(live: &Rc<Live>, peer: &Peer) -> Result<Option<Exit>
             }
             () = &mut oom => {}
             () = &mut given_up => return Err(lost(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// Hears what the kernel tells of ends, until the run is over. To be called in the loop that runs.
+pub(super) fn hear(exits: Exits) -> io::Result<Rc<RefCell<Exits>>> {
+    let ready = readiness::watch(exits.socket()?, Interest::READABLE)?;
+    let exits = Rc::new(RefCell::new(exits));
+    let heard = exits.clone();
+    tokio::task::spawn_local(async move {
+        while let Ok(mut more) = ready.readable().await {
+            more.clear_ready();
+            heard.borrow_mut().read();
+        }
+    });
+    Ok(exits)
+}
+
+/// How one ended of which nobody else tells us. Its driver heard of it a moment before.
+pub(super) async fn until_told(exits: &RefCell<Exits>, pid: u32) -> Option<Exit> {
+    let begin = Instant::now();
+    loop {
+        let told = exits.borrow_mut().end_of(pid);
+        match told {
+            Told::End(exit) => return Some(exit),
+            Told::Nothing if begin.elapsed() < TOLD_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Told::Nothing | Told::Never => return None,
         }
     }
 }

@@ -91,7 +91,7 @@ def r01_each_test_has_its_limits_its_peak_and_its_own_end():
     r = run("--memory", "96M", driver=f"$LOG_COMPILER sh -c 'exit 3' fails; echo $?; {CARGOS} {HOG}; echo $?; $LOG_COMPILER true; echo $?; exit 7")
     equal("codes", (r.out.split(), r.code), (["3", "137", "0"], 7))
     fails, hog, true = r.brought
-    # A kernel before 6.15 tells it to nobody but the driver, unless it was slower than we.
+    # A kernel before 6.15 tells it only root; others unless the driver was quicker.
     assert (fails["verdict"], fails["exit_code"]) in [("fail", 3), ("unseen", None)], fails
     assert (true["verdict"], true["exit_code"]) in [("pass", 0), ("unseen", None)], true
     equal("the hog", (hog["outcome"], hog["verdict"]), ("oom", "fail"))
@@ -109,6 +109,8 @@ def r02_what_has_failed_is_never_a_pass():
     equal("the driver's code", r.code, 0)
     kinds = {(e["job"].split()[0], e["verdict"]) for e in r.brought}
     assert kinds <= {("false", "fail"), ("false", "unseen"), ("true", "pass"), ("true", "unseen")}, kinds
+    # In a guest the namespaces are the first, and there root is told by the kernel even before 6.15.
+    if SLOW > 1 and os.geteuid() == 0: equal("all ends were seen", kinds, {("false", "fail"), ("true", "pass")})
     last = r.events[-1]
     equal("all are counted", (len(r.brought), last["passed"] + last["failed"] + last["unseen"]), (2 * count, 2 * count + 1))
 
@@ -119,9 +121,9 @@ def r03_what_a_test_leaves_behind_ends_with_it():
     left = f"import os\nif os.fork() == 0:\n  os.setsid(); os.execvp('sleep', ['sleep', '{MARK}'])"
     with tempfile.TemporaryDirectory() as d:
         open(f"{d}/leaves.py", "w").write(left)
-        # The second begins when the first is over, and its driver sees to it that nothing of that is there.
         r = run(driver=f"$LOG_COMPILER python3 {d}/leaves.py; $LOG_COMPILER true")
-    equal("left behind", [e["leaked"] for e in r.brought], [1, 0])
+    # The second may be over before what the first has left is dealt with.
+    equal("left behind", {e["job"].split()[0]: e["leaked"] for e in r.brought}, {"python3": 1, "true": 0})
     nothing_is_left()
 
 
@@ -149,14 +151,21 @@ def r05_an_interrupt_ends_all_of_it():
 
 
 @test
-def r06_after_sigkill_of_sandtest_nothing_is_alive():
+def r06_after_sigkill_of_sandtest_nothing_is_alive_and_what_was_finished_is_on_record():
     with_cgroups()
     with tempfile.TemporaryDirectory() as d:
-        p = start(driver=f"$LOG_COMPILER sh -c 'echo > {d}/here; exec sleep {MARK}' & wait", events=f"{d}/events")
+        state = {**ALONE, "XDG_STATE_HOME": f"{d}/state"}
+        # The run takes in the second when it has been told of the first's end.
+        p = start("-j", "1", driver=f"$LOG_COMPILER true first; $LOG_COMPILER sh -c 'echo > {d}/here; exec sleep {MARK}' & wait",
+                  events=f"{d}/events", env=state)
         eventually("it never began", lambda: os.path.exists(f"{d}/here"), 20)
         p.kill(); p.communicate()
         eventually("something is alive a second after", lambda: not alive())
-    run(driver="true")
+        subprocess.run([SANDTEST, "show", "--json", f"{d}/shown"], env={**os.environ, **state}, check=True)
+        shown = [json.loads(line) for line in open(f"{d}/shown")]
+        equal("on record", [e["job"] for e in shown if e["event"] == "attempt-finished"], ["true first"])
+        equal("its end", shown[-1]["interrupted"], True)
+        run(driver="true", env=state)
     nothing_is_left()
 
 
@@ -194,9 +203,9 @@ def r07_two_commands_beside_each_other_ask_one_broker():
 def r08_what_begins_in_the_commands_first_instant_is_known_to_be_its_own():
     with_cgroups()
     # It asked before the run had heard that its own command was born, and was refused: one run of sixty.
-    for _ in range(3 if SLOW > 1 else 60):
+    for _ in range(3 if SLOW > 1 else 40):
         r = run(driver="for i in 1 2 3 4; do $LOG_COMPILER true & done; wait")
-        equal("brought along", (len(r.brought), r.err), (4, ""))
+        equal("brought along", (len(r.brought), "has no cgroup" in r.err), (4, False))
 
 
 @test

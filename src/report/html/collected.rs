@@ -205,7 +205,8 @@ impl Collected {
         self.tally.evictions += u64::from(row.came == Came::Evicted);
         self.before.entry(id.job).or_default().push(row);
         if let Some(verdict) = attempt.verdict {
-            self.done(id.job, &attempt.job, verdict, attempt.failed);
+            let counts = (verdict, attempt.failed);
+            self.done(id.job, &attempt.job, counts, attempt.driver.is_some());
         }
         if !self.words.note(words) {
             self.cut_words();
@@ -228,7 +229,7 @@ impl Collected {
         if let Some(last) = self.before.entry(job).or_default().last_mut() {
             last.came = Came::Fail;
         }
-        self.done(job, name, Verdict::Fail, true);
+        self.done(job, name, (Verdict::Fail, true), false);
     }
 
     pub fn finished(&mut self, finished: &RunFinished) {
@@ -236,7 +237,7 @@ impl Collected {
         self.running.clear();
     }
 
-    fn done(&mut self, id: JobId, name: &str, verdict: Verdict, failed: bool) {
+    fn done(&mut self, id: JobId, name: &str, (verdict, failed): (Verdict, bool), brought: bool) {
         let attempts = self.before.remove(&id).unwrap_or_default();
         self.attempts += attempts.len();
         let counted = match verdict {
@@ -246,7 +247,7 @@ impl Collected {
         };
         *counted += 1;
         self.tally.flaky += u64::from(verdict == Verdict::Flaky);
-        let job = Job { id: id.0, name: self.name(name), verdict, failed, attempts };
+        let job = Job { id: id.0, name: self.name(name), verdict, failed, brought, attempts };
         let spent = cost(&job.name);
         if failed { &mut self.failed } else { &mut self.others }.push(job);
         while self.attempts > MOST_ATTEMPTS

@@ -86,9 +86,10 @@
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", legend);
   }
 
-  // ---- five of each
+  // ---- five of each; a command that brings tests along takes as long as all of them, and would be in their way
+  const listed = jobs.some((job) => job.brought) ? jobs.filter((job) => job.brought) : jobs;
   function five(id, of, figure) {
-    const most = jobs.filter((job) => of(job) > 0).sort((a, b) => of(b) - of(a)).slice(0, 5);
+    const most = listed.filter((job) => of(job) > 0).sort((a, b) => of(b) - of(a)).slice(0, 5);
     if (!most.length) { $(id).hidden = true; return; }
     const items = most.map((job) => element("li", "", element("div", "", opener(job), element("span", "figure", figure(job))), meterOf(of(job) / of(most[0]))));
     $(id).querySelector("ol").replaceChildren(...items);

@@ -21,6 +21,9 @@ pub struct Job {
     /// Whether it makes a failure of the run.
     #[serde(skip_serializing_if = "is_false")]
     pub failed: bool,
+    /// Whether a command brought it along.
+    #[serde(skip_serializing_if = "is_false")]
+    pub brought: bool,
     pub attempts: Vec<Attempt>,
 }
 

@@ -59,6 +59,9 @@ pub(in crate::run) async fn supervise(
     shared.live.began(attempt.id);
     let (group, peer) = match moved {
         Ok((group, peer, Ok(()))) => {
+            if let Some(exits) = &shared.exits {
+                exits.borrow_mut().watch(peer.pid);
+            }
             reply.say(&Answer::Go(environment));
             (group, peer)
         }
@@ -90,8 +93,14 @@ pub(in crate::run) async fn supervise(
     shared.live.insert(attempt.id, live.clone());
     let _ = shared.news.send(News::Started(attempt));
 
-    let seen = wait::another(&live, &peer).await;
+    let mut seen = wait::another(&live, &peer).await;
     let ended = shared.clock.now();
+    if let Some(exits) = &shared.exits {
+        if matches!(seen, Ok(None)) {
+            seen = Ok(wait::until_told(exits, peer.pid).await);
+        }
+        exits.borrow_mut().forget(peer.pid);
+    }
     let first = First {
         began,
         ended,
