@@ -233,6 +233,11 @@ impl Live {
 
     /// Kills all of it. `known` are children of ours that are no orphans.
     pub fn kill(&self, known: &[u32]) {
+        // One that is no child of ours and has ended by itself, heard of or not: what it has left is counted, told of and killed
+        // at once. One that was asked to end may be in its grace.
+        if self.adopted && !self.asked_to_end.get() && (self.reaped.get() || !process::is_alive(self.pid)) {
+            return;
+        }
         self.killed.notify_one();
         self.felled.set(true);
         match self.group.v2() {
