@@ -375,6 +375,25 @@ fn workers_of_xdist_never_wait_and_each_tells_the_test_that_it_was_at() {
     assert_eq!(scene.read("seen"), "+".repeat(4));
 }
 
+#[test]
+fn a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up() {
+    let Some(scene) = Scene::new("a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up") else {
+        return;
+    };
+    let worker = "import os; note = [path for path in (os.path.realpath(f'/proc/self/fd/{fd}') \
+                  for fd in os.listdir('/proc/self/fd')) if '/note-' in path][0]; os.unlink(note); os.mkfifo(note)";
+    fs::write(scene.path("worker.py"), worker).unwrap();
+    let boot = "import sys;exec(eval(sys.stdin.readline()))";
+    scene.script("pytest", &format!("echo \"open('worker.py').read()\" | python3 -u -c '{boot}'"));
+    let mut command = scene.command(Path::new("timeout"));
+    command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_sandtest")]);
+    let output = command.args(["exec", "--json", "run.jsonl", "--", "./pytest"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    assert_eq!(ends.len(), 1, "{output:?}");
+    assert_eq!((&ends[0]["job"], &ends[0]["test"]), (&"pytest gw0".into(), &Value::Null));
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);
