@@ -394,6 +394,21 @@ fn a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up() {
     assert_eq!((&ends[0]["job"], &ends[0]["test"]), (&"pytest gw0".into(), &Value::Null));
 }
 
+#[test]
+fn a_command_short_of_processes_beside_its_tests_is_not_run_again() {
+    let test = "a_command_short_of_processes_beside_its_tests_is_not_run_again";
+    let Some(scene) = Scene::new(test) else { return };
+    fs::write(scene.path("profile.yaml"), "budget:\n  pids_max: 64\njob:\n  pids_max: max\n").unwrap();
+    let many = "import os, sys\nopen('begun', 'a').write('+')\nrunner = os.environ['LOG_COMPILER']\n\
+                test = os.posix_spawn(runner, [runner, 'sleep', '60'], os.environ)\nothers = []\n\
+                try:\n  while True: others.append(os.posix_spawn('/bin/sleep', ['sleep', '60'], os.environ))\n\
+                except OSError: pass\nsys.exit(7)\n";
+    fs::write(scene.path("many.py"), many).unwrap();
+    let output = scene.run(&["--profile", "profile.yaml", "--json", "run.jsonl"], "exec python3 many.py");
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(scene.read("begun"), "+", "{output:?}");
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);
