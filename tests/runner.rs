@@ -409,6 +409,18 @@ fn a_command_short_of_processes_beside_its_tests_is_not_run_again() {
     assert_eq!(scene.read("begun"), "+", "{output:?}");
 }
 
+#[test]
+fn a_sitecustomize_that_cant_import_something_says_so_as_ever() {
+    let Some(scene) = Scene::new("a_sitecustomize_that_cant_import_something_says_so_as_ever") else {
+        return;
+    };
+    fs::create_dir(scene.path("site")).unwrap();
+    fs::write(scene.path("site/sitecustomize.py"), "import not_to_be_found\n").unwrap();
+    let site = scene.path("site").display().to_string();
+    let output = scene.exec(&[], "python3 -c pass; : pytest").env("PYTHONPATH", &site).output().unwrap();
+    assert!(text(&output.stderr).contains("No module named 'not_to_be_found'"), "{output:?}");
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);
