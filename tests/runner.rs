@@ -421,6 +421,26 @@ fn a_sitecustomize_that_cant_import_something_says_so_as_ever() {
     assert!(text(&output.stderr).contains("No module named 'not_to_be_found'"), "{output:?}");
 }
 
+/// No file is longer than 8 KiB, so there is no room for the wrapper.
+#[test]
+fn where_tests_must_have_cgroups_and_cant_the_command_is_not_run() {
+    let Some(scene) = Scene::new("where_tests_must_have_cgroups_and_cant_the_command_is_not_run") else {
+        return;
+    };
+    let run = |options: &str| {
+        let mut command = scene.command(Path::new("sh"));
+        let sandtest = env!("CARGO_BIN_EXE_sandtest");
+        command
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f 16; exec {sandtest} exec {options} -- echo ran")]);
+        command.output().unwrap()
+    };
+    let plain = run("");
+    assert_eq!((plain.status.code(), text(&plain.stdout).as_str()), (Some(0), "ran\n"), "{plain:?}");
+    assert!(text(&plain.stderr).contains("warning: tests share the command's cgroup"), "{plain:?}");
+    let required = run("--isolation required");
+    assert_eq!((required.status.code(), text(&required.stdout).as_str()), (Some(125), ""), "{required:?}");
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);
