@@ -375,6 +375,72 @@ fn workers_of_xdist_never_wait_and_each_tells_the_test_that_it_was_at() {
     assert_eq!(scene.read("seen"), "+".repeat(4));
 }
 
+#[test]
+fn a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up() {
+    let Some(scene) = Scene::new("a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up") else {
+        return;
+    };
+    let worker = "import os; note = [path for path in (os.path.realpath(f'/proc/self/fd/{fd}') \
+                  for fd in os.listdir('/proc/self/fd')) if '/note-' in path][0]; os.unlink(note); os.mkfifo(note)";
+    fs::write(scene.path("worker.py"), worker).unwrap();
+    let boot = "import sys;exec(eval(sys.stdin.readline()))";
+    scene.script("pytest", &format!("echo \"open('worker.py').read()\" | python3 -u -c '{boot}'"));
+    let mut command = scene.command(Path::new("timeout"));
+    command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_sandtest")]);
+    let output = command.args(["exec", "--json", "run.jsonl", "--", "./pytest"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let ends = scene.brought("run.jsonl");
+    assert_eq!(ends.len(), 1, "{output:?}");
+    assert_eq!((&ends[0]["job"], &ends[0]["test"]), (&"pytest gw0".into(), &Value::Null));
+}
+
+#[test]
+fn a_command_short_of_processes_beside_its_tests_is_not_run_again() {
+    let test = "a_command_short_of_processes_beside_its_tests_is_not_run_again";
+    let Some(scene) = Scene::new(test) else { return };
+    fs::write(scene.path("profile.yaml"), "budget:\n  pids_max: 64\njob:\n  pids_max: max\n").unwrap();
+    let many = "import os, sys\nopen('begun', 'a').write('+')\nrunner = os.environ['LOG_COMPILER']\n\
+                test = os.posix_spawn(runner, [runner, 'sleep', '60'], os.environ)\nothers = []\n\
+                try:\n  while True: others.append(os.posix_spawn('/bin/sleep', ['sleep', '60'], os.environ))\n\
+                except OSError: pass\nsys.exit(7)\n";
+    fs::write(scene.path("many.py"), many).unwrap();
+    let output = scene.run(&["--profile", "profile.yaml", "--json", "run.jsonl"], "exec python3 many.py");
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(scene.read("begun"), "+", "{output:?}");
+}
+
+#[test]
+fn a_sitecustomize_that_cant_import_something_says_so_as_ever() {
+    let Some(scene) = Scene::new("a_sitecustomize_that_cant_import_something_says_so_as_ever") else {
+        return;
+    };
+    fs::create_dir(scene.path("site")).unwrap();
+    fs::write(scene.path("site/sitecustomize.py"), "import not_to_be_found\n").unwrap();
+    let site = scene.path("site").display().to_string();
+    let output = scene.exec(&[], "python3 -c pass; : pytest").env("PYTHONPATH", &site).output().unwrap();
+    assert!(text(&output.stderr).contains("No module named 'not_to_be_found'"), "{output:?}");
+}
+
+/// No file is longer than 8 KiB, so there is no room for the wrapper.
+#[test]
+fn where_tests_must_have_cgroups_and_cant_the_command_is_not_run() {
+    let Some(scene) = Scene::new("where_tests_must_have_cgroups_and_cant_the_command_is_not_run") else {
+        return;
+    };
+    let run = |options: &str| {
+        let mut command = scene.command(Path::new("sh"));
+        let sandtest = env!("CARGO_BIN_EXE_sandtest");
+        command
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f 16; exec {sandtest} exec {options} -- echo ran")]);
+        command.output().unwrap()
+    };
+    let plain = run("");
+    assert_eq!((plain.status.code(), text(&plain.stdout).as_str()), (Some(0), "ran\n"), "{plain:?}");
+    assert!(text(&plain.stderr).contains("warning: tests share the command's cgroup"), "{plain:?}");
+    let required = run("--isolation required");
+    assert_eq!((required.status.code(), text(&required.stdout).as_str()), (Some(125), ""), "{required:?}");
+}
+
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);

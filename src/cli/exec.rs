@@ -276,7 +276,11 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     let runner = wanted.then(|| {
         runner::set_up(&mut jobs, &place, record.runner_folder(), usual, (&settings.rules, &profile))
     });
-    let (runner, runner_folder) = runner.flatten().unzip();
+    let (runner, no_runner) = match runner.transpose() {
+        Ok(runner) => (runner.flatten(), None),
+        Err(error) => (None, Some(format!("tests share the command's cgroup: {error}"))),
+    };
+    let (runner, runner_folder) = runner.unzip();
     if runner.is_some() && args.isolation == Mode::Required {
         runner::require(&mut jobs);
     }
@@ -295,7 +299,15 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         ground: &place.ground,
         budget: &place.budget,
     };
-    let refused = refusal(args.isolation, &place.isolation);
+    let refused = match (refusal(args.isolation, &place.isolation), no_runner) {
+        (None, Some(why)) if args.isolation == Mode::Required => {
+            Some(format!("isolation is required, and {why}"))
+        }
+        (refused, why) => {
+            why.iter().for_each(|why| tell(&format!("warning: {why}")));
+            refused
+        }
+    };
     let served = match &broker {
         Some(socket) if refused.is_none() => args.beside.introduce(socket, &introduction, tell),
         _ => Ok(None),

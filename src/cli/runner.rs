@@ -35,54 +35,49 @@ impl Drop for Folder {
 
 /// Opens the socket, and tells the one command of `jobs` of it. `None` where there is nothing to put tests into, or no way to tell:
 /// then all is one job, as without.
+///
+/// # Errors
+/// The system's, where there is no room for the socket and the wrapper.
 pub fn set_up(
     jobs: &mut [Job],
     place: &Place,
     folder: PathBuf,
     workers: usize,
     (rules, profile): (&Rules, &Profile),
-) -> Option<(Runner, Folder)> {
-    let [job] = jobs else { return None };
+) -> io::Result<Option<(Runner, Folder)>> {
+    let [job] = jobs else { return Ok(None) };
     let words = || std::iter::once(&job.command.program).chain(&job.command.arguments).map(OsStr::new);
     if place.ground.v2().is_none() {
         // Without a group of its own nobody could tell what is a test's and what its driver's.
         if let Some(driver) = known(&words().collect::<Vec<_>>()) {
             tell(&format!("{driver}: its tests share one job, since there are no cgroups to put each into"));
         }
-        return None;
+        return Ok(None);
     }
-    match open(folder) {
-        Ok((listener, folder, wrapper)) => {
-            job.environment.retain(|(name, _)| name != VARIABLE && name != REQUIRED);
-            let said = job.environment.clone();
-            let of_rules =
-                |name: &str| said.iter().find(|(other, _)| other == name).map(|(_, value)| value.into());
-            let here = std::env::current_dir().unwrap_or_default();
-            let around = Surroundings {
-                variable: &|name| of_rules(name).or_else(|| std::env::var_os(name)),
-                names: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
-                folder: &here,
-                words: words().collect(),
-            };
-            let wired = wiring(&wrapper, workers, &around);
-            wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));
-            for (name, value) in wired.variables {
-                job.environment.retain(|(other, _)| *other != name);
-                job.environment.push((name, value.into()));
-            }
-            let socket = folder.0.join(SOCKET).display().to_string();
-            job.environment.push((VARIABLE.to_owned(), socket.into()));
-            // It waits while those run that it starts, and holds nothing that they would wait for.
-            (job.weight, job.groups) = (1, Vec::new());
-            let (rules, profile) = (rules.clone(), profile.clone());
-            let settle = move |draft: Draft| self::job(draft, &rules, &profile);
-            Some((Runner { listener, folder: folder.0.clone(), settle: Box::new(settle) }, folder))
-        }
-        Err(error) => {
-            tell(&format!("warning: tests share the command's cgroup: {error}"));
-            None
-        }
+    let (listener, folder, wrapper) = open(folder)?;
+    job.environment.retain(|(name, _)| name != VARIABLE && name != REQUIRED);
+    let said = job.environment.clone();
+    let of_rules = |name: &str| said.iter().find(|(other, _)| other == name).map(|(_, value)| value.into());
+    let here = std::env::current_dir().unwrap_or_default();
+    let around = Surroundings {
+        variable: &|name| of_rules(name).or_else(|| std::env::var_os(name)),
+        names: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+        folder: &here,
+        words: words().collect(),
+    };
+    let wired = wiring(&wrapper, workers, &around);
+    wired.notes.iter().for_each(|note| tell(&format!("warning: {note}")));
+    for (name, value) in wired.variables {
+        job.environment.retain(|(other, _)| *other != name);
+        job.environment.push((name, value.into()));
     }
+    let socket = folder.0.join(SOCKET).display().to_string();
+    job.environment.push((VARIABLE.to_owned(), socket.into()));
+    // It waits while those run that it starts, and holds nothing that they would wait for.
+    (job.weight, job.groups) = (1, Vec::new());
+    let (rules, profile) = (rules.clone(), profile.clone());
+    let settle = move |draft: Draft| self::job(draft, &rules, &profile);
+    Ok(Some((Runner { listener, folder: folder.0.clone(), settle: Box::new(settle) }, folder)))
 }
 
 /// What the tests start must have a job of its own, or not run.
@@ -93,10 +88,15 @@ pub fn require(jobs: &mut [Job]) {
 const SOCKET: &str = "socket";
 
 fn open(wanted: PathBuf) -> io::Result<(UnixListener, Folder, String)> {
-    let folder = match make(wanted) {
-        Ok(folder) => folder,
-        Err(_) => make(Path::new("/tmp").join(format!("sandtest-runner-{:x}", random::bits())))?,
-    };
+    match fill(make(wanted)) {
+        Ok(all) => Ok(all),
+        Err(_) => fill(make(Path::new("/tmp").join(format!("sandtest-runner-{:x}", random::bits())))),
+    }
+}
+
+/// Puts into a folder what there is to be; without room for it the folder goes again.
+fn fill(folder: io::Result<Folder>) -> io::Result<(UnixListener, Folder, String)> {
+    let folder = folder?;
     let listener = listen::bind(&folder.0.join(SOCKET))?;
     let wrapper = folder.0.join(WRAPPER);
     // Closed before anything is forked that could hold it open: what somebody may write to is not executed.

@@ -70,6 +70,11 @@ pub fn wiring(wrapper: &str, workers: usize, around: &Surroundings) -> Wiring {
     if around.text(count).is_none() {
         wiring.set(count.to_owned(), &[&workers.to_string()]);
     }
+    for name in wiring.variables.extract_if(.., |(name, _)| around.is_no_text(name)).map(|(name, _)| name) {
+        wiring
+            .notes
+            .push(format!("{name} is not UTF-8, so it is left alone: what heeds it shares one cgroup"));
+    }
     wiring
 }
 
@@ -167,6 +172,11 @@ impl Surroundings<'_> {
         (self.variable)(name)?.into_string().ok().filter(|text| !text.is_empty())
     }
 
+    /// Whether a variable is set to what `text` does not see.
+    fn is_no_text(&self, name: &str) -> bool {
+        (self.variable)(name).is_some_and(|value| value.to_str().is_none())
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         (self.variable)(name).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
@@ -262,6 +272,19 @@ mod tests {
         assert_eq!(path(&[], "sh -c cd\tx&&pytest\t-n4"), "/run/x/python");
         assert_eq!(path(&[("PYTHONPATH", "src")], "python3 -m mypy"), "-");
         assert_eq!(path(&[], "make pytest-all"), "-");
+    }
+
+    #[test]
+    fn what_is_no_text_is_kept_and_told() {
+        use std::os::unix::ffi::OsStringExt;
+        let variable = |name: &str| (name == "PYTHONPATH").then(|| OsString::from_vec(b"/lib\xff".to_vec()));
+        let words = vec![OsStr::new("pytest")];
+        let around =
+            Surroundings { variable: &variable, names: Vec::new(), folder: Path::new("/nowhere"), words };
+        let wired = wiring(OURS, 3, &around);
+        assert_eq!(of(&wired, "PYTHONPATH"), "-");
+        assert_eq!(of(&wired, "LOG_COMPILER"), OURS);
+        assert_eq!(wired.notes.len(), 1);
     }
 
     #[test]

@@ -15,7 +15,10 @@ def step_aside():
     ours = sys.modules.pop("sitecustomize")
     try:
         import sitecustomize  # noqa: F401
-    except ImportError:
+    except ImportError as error:
+        # What one that is there could not import is told as ever.
+        if error.name != "sitecustomize":
+            raise
         sys.modules["sitecustomize"] = ours
 
 

@@ -78,6 +78,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether it has brought along others. They are its own doing, and it does not run again for their sake: all that it has
+    /// done so far would be done twice.
+    pub(super) fn is_driver(&self, job: JobId) -> bool {
+        self.drives && self.jobs[job.0 as usize].driver.is_none()
+    }
+
     /// Whether only its driver saw how it ended: it is no child of ours, and not every kernel tells.
     pub(super) fn is_unseen(&self, end: &End, judgement: &Judgement) -> bool {
         self.jobs[end.id.job.0 as usize].driver.is_some()

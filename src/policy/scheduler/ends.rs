@@ -38,7 +38,8 @@ impl Scheduler {
             judgement.outcome = Outcome::Exited;
         }
         let mut hopeless = false;
-        if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && !running.had_company {
+        let alone = !running.had_company || self.is_driver(end.id.job);
+        if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && alone {
             // Nobody else was in its way: it needs more than there is.
             let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
             hopeless = out_of_memory && !filled_the_budget(&end.evidence);

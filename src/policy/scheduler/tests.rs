@@ -913,6 +913,23 @@ fn a_failure_of_what_was_brought_along_is_the_drivers_affair() {
 }
 
 #[test]
+fn a_driver_for_which_there_is_not_enough_is_not_run_again_for_what_it_brought_along() {
+    let pids =
+        Evidence { pids_max_events: Some(1), pids_refused_by: Some(Cause::Budget), ..Evidence::default() };
+    let memory = Evidence { oom_kill: Some(1), oom_own: Some(0), oom_budget: Some(1), ..Evidence::default() };
+    for (evidence, outcome) in [(pids, Outcome::Pids), (memory, Outcome::Oom)] {
+        let mut run = driver(1);
+        run.step(SECOND, driven(Vec::new()));
+        run.step(SECOND, Input::Started(attempt(1, 1)));
+        let id = attempt(0, 1);
+        let end = End { id, exit: Some(Exit::Code(1)), spawn_error: None, evidence };
+        let effects = run.step(2 * SECOND, Input::Ended(Box::new(end)));
+        let judged = Judgement { outcome, cause: Cause::Budget };
+        assert!(effects.contains(&Effect::Judged(id, judged, Next::Done(Verdict::Fail))), "{effects:?}");
+    }
+}
+
+#[test]
 fn with_its_driver_goes_what_it_brought_along() {
     let mut run = driver(1);
     run.step(SECOND, driven(Vec::new()));

@@ -10,8 +10,9 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::process::Stat;
@@ -67,8 +68,12 @@ pub(super) fn is_one(words: &[OsString]) -> bool {
 }
 
 fn read(note: &Path) -> Option<String> {
+    // Its tests may have put something else in its place, and nobody waits for a writer.
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(note).ok()?;
+    file.metadata().ok().filter(|metadata| metadata.is_file())?;
     let mut bytes = Vec::new();
-    File::open(note).ok()?.take(LONGEST_NOTE).read_to_end(&mut bytes).ok()?;
+    file.take(LONGEST_NOTE).read_to_end(&mut bytes).ok()?;
     let text = bytes.split(|byte| *byte == 0).next().filter(|text| !text.is_empty())?;
     Some(harmless(&String::from_utf8_lossy(text)))
 }
@@ -104,5 +109,19 @@ mod tests {
         assert_eq!(note(b"\0a.py::b (teardown)\0"), None);
         assert_eq!(note(b""), None);
         assert_eq!(Workers::new(folder.path().to_owned()).last_test(JobId(2)), None);
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_note_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: u32| folder.path().join(format!("note-{number}"));
+        nix::unistd::mkfifo(&path(1), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::create_dir(path(2)).unwrap();
+        std::fs::write(folder.path().join("other"), "a.py::b (call)\0").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("other"), path(3)).unwrap();
+        let workers = Workers::new(folder.path().to_owned());
+        for number in 1..=3 {
+            assert_eq!(workers.last_test(JobId(number)), None, "{number}");
+        }
     }
 }
