@@ -318,7 +318,6 @@ fn an_environment_longer_than_a_socket_takes_at_once_arrives_whole() {
     assert_eq!(scene.brought("run.jsonl").len(), 1);
 }
 
-/// A crate with a small and a large test, an integration test and an example in its documentation.
 /// What pytest with xdist does, without either: makes workers as execnet does, one after the other, and has each begin only
 /// when all are there.
 const LIKE_PYTEST: &str = r#"
@@ -376,12 +375,43 @@ fn workers_of_xdist_never_wait_and_each_tells_the_test_that_it_was_at() {
 }
 
 #[test]
+fn a_worker_for_which_there_is_no_room_goes_with_its_driver() {
+    let Some(scene) = Scene::new("a_worker_for_which_there_is_no_room_goes_with_its_driver") else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a_worker_for_which_there_is_no_room_goes_with_its_driver", "serves all users, as root");
+    }
+    fs::write(scene.path("like.py"), LIKE_PYTEST).unwrap();
+    scene.script("pytest", "exec python3 like.py fits waits");
+    let sandtest = Path::new(env!("CARGO_BIN_EXE_sandtest"));
+    let socket = scene.path("broker.sock");
+    let mut serve = scene.command(sandtest);
+    serve.args(["serve", "--scope", "system", "--user", "root=jobs:1", "--socket"]).arg(&socket);
+    let mut broker = serve.stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !socket.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut command = scene.command(sandtest);
+    command.env("SANDTEST_BROKER", &socket).args(["exec", "--broker", "require", "-j", "8"]);
+    let output = command.args(["--json", "run.jsonl", "--", "./pytest"]).output().unwrap();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let told = text(&output.stderr);
+    assert!(told.contains("there is no room for it, and pytest would wait for it"), "{told}");
+    let codes = text(&output.stdout).lines().filter(|line| *line == "3").count();
+    assert_eq!(codes, 2, "both have worked: {} {told}", text(&output.stdout));
+    let brought: Vec<String> = scene.brought("run.jsonl").iter().map(|end| end["job"].to_string()).collect();
+    assert_eq!(brought, ["\"pytest gw0\""]);
+}
+
+#[test]
 fn a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up() {
     let Some(scene) = Scene::new("a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up") else {
         return;
     };
-    let worker = "import os; note = [path for path in (os.path.realpath(f'/proc/self/fd/{fd}') \
-                  for fd in os.listdir('/proc/self/fd')) if '/note-' in path][0]; os.unlink(note); os.mkfifo(note)";
+    let worker = "import glob, os; os.environ['PYTEST_CURRENT_TEST'] = 'a.py::b (call)'; \
+                  notes = glob.glob(os.environ['XDG_STATE_HOME'] + '/sandtest/runs/*/runner/note-*'); \
+                  [(os.unlink(note), os.mkfifo(note)) for note in notes]; open('notes', 'w').write(str(len(notes)))";
     fs::write(scene.path("worker.py"), worker).unwrap();
     let boot = "import sys;exec(eval(sys.stdin.readline()))";
     scene.script("pytest", &format!("echo \"open('worker.py').read()\" | python3 -u -c '{boot}'"));
@@ -391,6 +421,7 @@ fn a_worker_that_puts_a_pipe_in_the_place_of_its_note_holds_nobody_up() {
     assert!(output.status.success(), "{output:?}");
     let ends = scene.brought("run.jsonl");
     assert_eq!(ends.len(), 1, "{output:?}");
+    assert_eq!(scene.read("notes"), "1");
     assert_eq!((&ends[0]["job"], &ends[0]["test"]), (&"pytest gw0".into(), &Value::Null));
 }
 
@@ -441,6 +472,7 @@ fn where_tests_must_have_cgroups_and_cant_the_command_is_not_run() {
     assert_eq!((required.status.code(), text(&required.stdout).as_str()), (Some(125), ""), "{required:?}");
 }
 
+/// A crate with a small and a large test, an integration test and an example in its documentation.
 fn project(scene: &Scene) {
     let write = |name: &str, text: &str| {
         let path = scene.path(name);

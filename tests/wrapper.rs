@@ -13,14 +13,20 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-/// Written before any test of this file forks: who holds it open for writing would keep it from being executed.
 static PROGRAM: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("run-wrapper");
-    fs::write(&path, sandtest::kernel::wrapper::PROGRAM).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    write(&path, sandtest::kernel::wrapper::PROGRAM, 0o700);
     (folder, path)
 });
+
+/// By a process of its own: who is forked by another test meanwhile would hold it open, and it could not be executed.
+fn write(path: &Path, text: &[u8], mode: u32) {
+    let mut tee = Command::new("tee").arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    tee.stdin.take().unwrap().write_all(text).unwrap();
+    assert!(tee.wait().unwrap().success());
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
 
 /// The program, and sandtest.
 fn both() -> [Vec<PathBuf>; 2] {
@@ -88,8 +94,7 @@ fn programs_are_found_as_a_shell_finds_them() {
     let write = |name: &str, text: &str, mode: u32| {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        write(&path, text.as_bytes(), mode);
     };
     write("first/it", "echo wrong\n", 0o644);
     // Without `#!` the kernel does not know it, and a shell runs it.
@@ -228,8 +233,7 @@ fn a_list_is_not_asked_for_and_examples_of_rustdoc_know_where_they_are() {
         }
         let folder = TempDir::with_prefix("rustdoctest").unwrap();
         let program = folder.path().join("rust_out");
-        fs::write(&program, "#!/bin/sh\necho ${RUSTDOC_DOCTEST_BIN_PATH-none}\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write(&program, b"#!/bin/sh\necho ${RUSTDOC_DOCTEST_BIN_PATH-none}\n", 0o755);
         let said = |program: &Path, own: Option<&str>| {
             let mut command = command(&way, &[program.to_str().unwrap()]);
             command.env_remove("RUSTDOC_DOCTEST_BIN_PATH").current_dir(folder.path());

@@ -62,7 +62,9 @@ pub fn is_to_be_reaped(pid: u32) -> bool {
 /// How a process ended that is no child of ours. Until its parent has asked, `/proc` tells; after that the pidfd does, since
 /// Linux 6.15. `None` on an older one whose parent was quicker, and while it lives.
 pub fn end_of_another(pidfd: &OwnedFd, pid: u32, starttime: u64) -> Option<Exit> {
-    process::status_of_ended(pid, starttime).or_else(|| status_of_reaped(pidfd)).map(exit_of_status)
+    // The parent is mostly quicker than we are, and may be between our two questions.
+    let reaped = || status_of_reaped(pidfd);
+    reaped().or_else(|| process::status_of_ended(pid, starttime)).or_else(reaped).map(exit_of_status)
 }
 
 /// Whether the kernel tells how a process ended whose parent has asked, of one that is.

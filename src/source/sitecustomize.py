@@ -48,13 +48,19 @@ def forget():
 
 def note(path):
     """pytest tells in a variable of its own process which test it is at. Nobody else could see that."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    # As they are now: tests put others in their place. And no file stays open, whose number a test could close and have again.
     own, putenv, unsetenv = os.getpid(), os.putenv, os.unsetenv
+    getpid, open_file, pwrite, close = os.getpid, os.open, os.pwrite, os.close
 
     def write(name, value):
-        if name == b"PYTEST_CURRENT_TEST" and os.getpid() == own:
+        if name == b"PYTEST_CURRENT_TEST" and getpid() == own:
             try:
-                os.pwrite(file, value + b"\0", 0)
+                file = open_file(path, flags, 0o600)
+                try:
+                    pwrite(file, value + b"\0", 0)
+                finally:
+                    close(file)
             except OSError:
                 pass
 

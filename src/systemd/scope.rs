@@ -154,6 +154,7 @@ async fn comes(daemon: &fdo::DBusProxy<'_>, patience: Duration) -> Result<bool, 
     if daemon.name_has_owner(SYSTEMD.try_into()?).await? {
         return Ok(true);
     }
+    // It had none, so the first change is its coming.
     Ok(tokio::time::timeout(patience, owners.next()).await.is_ok_and(|change| change.is_some()))
 }
 

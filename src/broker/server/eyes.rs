@@ -220,6 +220,10 @@ impl Eyes {
             let Some((place, budget)) = place.and_then(|place| Some((place, place.budget()?))) else {
                 continue;
             };
+            // Of one that can't be looked at nobody knows what a lower one would kill.
+            if run.usage().is_none() {
+                continue;
+            }
             let known = run.cap.unwrap_or(budget);
             let cap = all.cap(usage(run), run.growth).min(budget);
             // Each write costs.

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::words::{Answer, LONGEST_REQUEST, Request};
+use super::xdist;
 use crate::kernel::peer::{self, Peer};
 use crate::run::attempt::News;
 
@@ -25,6 +26,9 @@ const MOST: usize = 4096;
 
 /// Who has connected says what it will be within this time.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A worker of pytest-xdist for which there is no room in this time goes into its driver's group: pytest waits for all of them.
+const WORKERS_WAIT: Duration = Duration::from_secs(5);
 
 /// After a connection that could not be taken, as without descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -103,6 +107,7 @@ async fn serve(connection: Connection, mut stream: UnixStream, news: &mpsc::Unbo
     let bytes = match met {
         Ok(Ok((peer, request))) => {
             let (rest, told) = oneshot::channel();
+            let has_waited = too_long(xdist::is_one(&request.words));
             let reply = Reply { stream: stream.clone(), rest };
             let _ = news.send(News::Arrived(Box::new(Arrival { connection, peer, request, reply })));
             tokio::select! {
@@ -113,12 +118,23 @@ async fn serve(connection: Connection, mut stream: UnixStream, news: &mpsc::Unbo
                     let _ = news.send(News::Left(connection));
                     return;
                 }
+                () = has_waited => {
+                    let _ = news.send(News::Left(connection));
+                    Answer::No("there is no room for it, and pytest would wait for it".to_owned()).write()
+                }
             }
         }
         Ok(Err(why)) => Answer::No(why.to_owned()).write(),
         Err(_) => Answer::No("it has not said what it will be".to_owned()).write(),
     };
     let _ = tokio::time::timeout(PATIENCE, write(&stream, &bytes)).await;
+}
+
+async fn too_long(is_worker: bool) {
+    match is_worker {
+        true => tokio::time::sleep(WORKERS_WAIT).await,
+        false => std::future::pending().await,
+    }
 }
 
 async fn meet(stream: &mut UnixStream) -> Result<(Peer, Request), &'static str> {

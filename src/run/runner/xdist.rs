@@ -63,6 +63,7 @@ impl Workers {
     }
 }
 
+/// Whether these words are a worker's.
 pub(super) fn is_one(words: &[OsString]) -> bool {
     matches!(words, [.., option, last] if option == "-c" && last == BOOTSTRAP)
 }
