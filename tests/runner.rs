@@ -438,6 +438,8 @@ fn a_command_short_of_processes_beside_its_tests_is_not_run_again() {
     let output = scene.run(&["--profile", "profile.yaml", "--json", "run.jsonl"], "exec python3 many.py");
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(scene.read("begun"), "+", "{output:?}");
+    let told = "sandtest: pids: it needed more processes and threads, with all that it started, than all jobs together may have";
+    assert!(text(&output.stderr).contains(told), "{output:?}");
 }
 
 #[test]

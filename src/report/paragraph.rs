@@ -71,7 +71,7 @@ impl Teller<'_> {
         if self.attempt.cause == Cause::Budget {
             return vec![
                 format!(
-                    "oom: it ran alone and needed more than {}{}.",
+                    "oom: it needed more, with all that it started, than {}{}.",
                     self.budget(),
                     self.peak()
                 ),
@@ -103,7 +103,7 @@ impl Teller<'_> {
             let budget = self.profile.budget.pids_max.map_or("max".into(), |budget| budget.to_string());
             let set_by = self.set_by("budget.pids_max", "the profile");
             return vec![format!(
-                "pids: it ran alone and needed more processes and threads than all jobs together may have, {budget} ({set_by})."
+                "pids: it needed more processes and threads, with all that it started, than all jobs together may have, {budget} ({set_by})."
             )];
         }
         let set_by = self.set_by("job.pids_max", "--pids");
@@ -199,15 +199,19 @@ impl Teller<'_> {
     }
 
     fn evicted(&self) -> Vec<String> {
-        let alone = self.attempt.verdict.is_some() && self.attempt.cause == Cause::Budget;
+        let driven = self.attempt.driver.is_some();
+        let alone = self.attempt.verdict.is_some() && self.attempt.cause == Cause::Budget && !driven;
         if alone && self.attempt.evidence.oom_kill > Some(0) {
             return vec![
                 format!("evicted: it ran alone and met the end of {}{}.", self.budget(), self.peak()),
                 "No process holds the rest: files in tmpfs or shared memory that earlier jobs left, most likely.".into(),
             ];
         }
-        let again =
-            if self.attempt.verdict.is_none() { "It runs again." } else { "It has been tried often enough." };
+        let again = match self.attempt.verdict {
+            None => "It runs again.",
+            Some(_) if driven => "To the command that started it, it has failed.",
+            Some(_) => "It has been tried often enough.",
+        };
         let evidence = &self.attempt.evidence;
         let some = |count: Option<u64>| count.is_some_and(|count| count > 0);
         let (for_memory, for_tasks) = (some(evidence.oom_kill), some(evidence.pids_max_events));

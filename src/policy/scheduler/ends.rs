@@ -38,11 +38,13 @@ impl Scheduler {
             judgement.outcome = Outcome::Exited;
         }
         let mut hopeless = false;
-        let alone = !running.had_company || self.is_driver(end.id.job);
+        let is_driver = self.is_driver(end.id.job);
+        let alone = !running.had_company || is_driver;
         if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && alone {
             // Nobody else was in its way: it needs more than there is.
             let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
-            hopeless = out_of_memory && !filled_the_budget(&end.evidence);
+            // What a driver has not filled itself its tests have.
+            hopeless = out_of_memory && !is_driver && !filled_the_budget(&end.evidence);
             judgement.outcome = match (hopeless, out_of_memory) {
                 (true, _) => Outcome::Evicted,
                 (false, true) => Outcome::Oom,

@@ -916,7 +916,14 @@ fn a_failure_of_what_was_brought_along_is_the_drivers_affair() {
 fn a_driver_for_which_there_is_not_enough_is_not_run_again_for_what_it_brought_along() {
     let pids =
         Evidence { pids_max_events: Some(1), pids_refused_by: Some(Cause::Budget), ..Evidence::default() };
-    let memory = Evidence { oom_kill: Some(1), oom_own: Some(0), oom_budget: Some(1), ..Evidence::default() };
+    let memory = Evidence {
+        oom_kill: Some(1),
+        oom_own: Some(0),
+        oom_budget: Some(1),
+        memory_peak: Some(Bytes::mib(80)),
+        budget_max: Some(Bytes::mib(700)),
+        ..Evidence::default()
+    };
     for (evidence, outcome) in [(pids, Outcome::Pids), (memory, Outcome::Oom)] {
         let mut run = driver(1);
         run.step(SECOND, driven(Vec::new()));
