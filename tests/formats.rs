@@ -377,6 +377,20 @@ fn a_trace_has_each_attempt_in_its_slot() {
 }
 
 #[test]
+fn two_reports_in_one_file_are_refused_before_anything_runs() {
+    let scene = Scene::new(&["touch ran"]);
+    fs::write(scene.path("there"), "kept").unwrap();
+    fs::hard_link(scene.path("there"), scene.path("same")).unwrap();
+    for [one, other] in [["new", "./new"], ["there", "same"]] {
+        let ran = scene.run(&["--tap", one, "--junit", other]);
+        assert_eq!((ran.status.code(), scene.path("ran").exists()), (Some(125), false));
+        assert!(String::from_utf8_lossy(&ran.stderr).contains("the same file"), "{ran:?}");
+    }
+    assert_eq!(fs::read_to_string(scene.path("there")).unwrap(), "kept");
+    assert_eq!(scene.run(&["--tap", "/dev/null", "--junit", "/dev/null"]).status.code(), Some(0));
+}
+
+#[test]
 fn what_can_not_be_written_is_said_before_anything_runs() {
     let scene = Scene::new(&["touch ran"]);
     for option in ["--tap", "--libtest-json", "--trace"] {

@@ -211,6 +211,21 @@ fn what_is_left_running_goes_with_its_command() {
 }
 
 #[test]
+fn a_command_is_as_busy_as_its_tests_and_waits_for_what_they_hang_in() {
+    let test = "a_command_is_as_busy_as_its_tests_and_waits_for_what_they_hang_in";
+    let Some(scene) = Scene::new(test) else { return };
+    let busy = "$LOG_COMPILER timeout 2 sh -c 'while :; do :; done'; exit 0";
+    let output = scene.run(&["--idle-timeout", "500ms"], busy);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = scene.run(&["--idle-timeout", "500ms"], "$LOG_COMPILER sleep 77; exit 0");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{told}");
+    assert!(told.contains("used no processor for 500ms"), "{told}");
+    assert!(told.contains("clock_nanosleep") && told.contains("sleep"), "{told}");
+    assert!(!told.contains("none is in sight"), "{told}");
+}
+
+#[test]
 fn one_that_is_killed_while_it_waits_is_nobodys_loss() {
     let Some(scene) = Scene::new("one_that_is_killed_while_it_waits_is_nobodys_loss") else { return };
     scene.script("slow", "echo here > runs; while ! [ -e over ]; do sleep 0.01; done");

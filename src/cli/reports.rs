@@ -1,7 +1,9 @@
 //! Which reports are written where: the same options of a run and of its record, the same readers of the same events.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -66,8 +68,9 @@ impl ReportArgs {
     /// Opens what they name; for a run, also what its surroundings ask for.
     ///
     /// # Errors
-    /// In words: the first that can't be written.
+    /// In words: the first that can't be written, or two that are one file.
     pub fn open(&self, of_a_run: bool) -> Result<Reports, String> {
+        self.are_apart()?;
         let mut reports = Reports::default();
         if let Some(path) = &self.json {
             reports.add(JsonReporter::new(lines(path)?), Some(path));
@@ -94,6 +97,44 @@ impl ReportArgs {
             reports.add(GithubReporter::new(PatientStderr::default(), summary.clone()), summary.as_deref());
         }
         Ok(reports)
+    }
+}
+
+impl ReportArgs {
+    /// Two reports in one file would write over each other.
+    fn are_apart(&self) -> Result<(), String> {
+        let ReportArgs { json, junit, html, tap, libtest_json, trace, github: _ } = self;
+        let mut files: BTreeMap<Place, &Path> = BTreeMap::new();
+        for path in [json, junit, html, tap, libtest_json, trace].into_iter().flatten() {
+            if let Some(place) = Place::of(path)
+                && let Some(other) = files.insert(place, path)
+            {
+                let (one, other) = (path.display(), other.display());
+                return Err(format!("write {one}: another report goes to {other}, the same file; name two"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which file a path names.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    There { device: u64, inode: u64 },
+    New(PathBuf),
+}
+
+impl Place {
+    /// `None` of what two may share, as a pipe or a device.
+    fn of(path: &Path) -> Option<Place> {
+        match path.metadata() {
+            Ok(found) => found.is_file().then(|| Place::There { device: found.dev(), inode: found.ino() }),
+            Err(_) => {
+                let folder =
+                    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Some(Place::New(folder.canonicalize().ok()?.join(path.file_name()?)))
+            }
+        }
     }
 }
 

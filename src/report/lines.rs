@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::place;
+
 /// A file of whole lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -22,7 +24,7 @@ impl Lines {
     /// # Errors
     /// If it can't be made.
     pub fn create(path: &Path) -> io::Result<Lines> {
-        Ok(Lines { file: Some(File::create(path)?), written: 0, whole: 0 })
+        Ok(Lines { file: Some(place::open(path)?.0), written: 0, whole: 0 })
     }
 
     /// Cuts off what is torn, if nobody else has written behind it.

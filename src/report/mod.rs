@@ -8,6 +8,7 @@
 //! - [`trace`]: a timeline for Perfetto and chrome://tracing
 //! - [`lines`]: how those are that are written line by line
 //! - [`whole_file`]: how those that are rewritten as a whole are
+//! - [`place`]: where both go
 //! - [`written`]: what an attempt wrote, in a document
 //! - [`terminal`]: for people: a line a job, failures in full, a summary
 //! - [`ending`]: that summary: what stood out, all that failed, the counts
@@ -39,6 +40,7 @@ pub mod libtest;
 pub mod lines;
 pub mod look;
 pub mod paragraph;
+mod place;
 pub mod progress;
 pub mod recorded;
 pub mod standouts;

@@ -156,9 +156,11 @@ impl Teller<'_> {
 
     fn idle(&self) -> Vec<String> {
         let limit = self.attempt.idle_timeout.map_or("its idle time".into(), short);
+        // Of output that is passed through nothing is known.
+        let wrote = if self.attempt.output.is_some() { " and wrote nothing" } else { "" };
         vec![
             format!(
-                "timeout: it was stopped since it used no processor and wrote nothing for {limit} ({}).",
+                "timeout: it was stopped since it used no processor{wrote} for {limit} ({}).",
                 self.set_by("job.idle_timeout", "--idle-timeout")
             ),
             format!(

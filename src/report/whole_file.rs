@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::place;
+
 /// It is written anew at most so often before the end of the run,
 const SELDOM: Duration = Duration::from_secs(2);
 
@@ -27,7 +29,7 @@ pub struct WholeFile {
 enum Target {
     /// Written beside it first, so that what is there is whole at any time.
     File(PathBuf),
-    /// A pipe or a device, or a file in a folder that can't be written: once, at the end.
+    /// A pipe or a device, what is open already, or a file in a folder that can't be written: once, at the end.
     Stream(File),
 }
 
@@ -37,9 +39,10 @@ impl WholeFile {
     /// # Errors
     /// If it can't be written there: a folder, one that is not there, no right to.
     pub fn create(path: &Path) -> io::Result<WholeFile> {
-        let file = File::create(path)?;
+        let (file, own) = place::open(path)?;
+        let is_file = own && file.metadata().is_ok_and(|file| file.is_file());
         // Through a link to what it names, or the link itself would be replaced.
-        let place = path.canonicalize().ok().filter(|_| file.metadata().is_ok_and(|file| file.is_file()));
+        let place = path.canonicalize().ok().filter(|_| is_file);
         let to = match place {
             Some(place) if can_write_beside(&place) => Target::File(place),
             _ => Target::Stream(file),

@@ -33,7 +33,7 @@ use crate::kernel::{KernelError, cgroup};
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{Captured, SpawnError};
 use crate::model::profile::JobSettings;
-use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, Job, LimitName, Limits};
+use crate::model::{Attempt, AttemptId, Enforcement, Evidence, Exit, Job, JobId, LimitName, Limits};
 use crate::policy::scheduler::End;
 use crate::policy::tuning::STUCK_SPAWN;
 
@@ -274,6 +274,12 @@ impl Shared {
 
     pub(super) fn job(&self, id: AttemptId) -> Rc<Job> {
         self.jobs.borrow()[id.job.0 as usize].clone()
+    }
+
+    /// Those that run and that a job has brought along.
+    pub(super) fn brought_along_by(&self, driver: JobId) -> Vec<Rc<Live>> {
+        let is_its = |id: &AttemptId| self.job(*id).driver == Some(driver);
+        self.live.all().into_iter().filter(|(id, _)| is_its(id)).map(|(_, live)| live).collect()
     }
 
     /// Adds one to the list.

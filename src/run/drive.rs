@@ -429,10 +429,13 @@ impl Drive {
         self.inquests.begin(&self.shared, id, live, command);
     }
 
-    /// Whether anything happens in an attempt. Of output that is passed through nothing is known.
+    /// Whether anything happens in an attempt, or in what it has brought along and waits for. Of output that is passed through
+    /// nothing is known.
     fn activity(&self, id: AttemptId) -> Activity {
+        let known = self.shared.live.known();
+        let brought = self.shared.brought_along_by(id.job);
         self.shared.live.get(id).map_or(Activity::default(), |live| Activity {
-            cpu: live.cpu_time(&self.shared.live.known()),
+            cpu: live.cpu_time(&known) + brought.iter().map(|other| other.cpu_time(&known)).sum(),
             output: live.capture.as_ref().map_or(0, |capture| capture.borrow().total()),
         })
     }

@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
 use super::attempt::{News, Shared};
 use super::capture::Capture;
-use super::live::Live;
+use super::live::{Live, Members};
 use super::output::Output;
 use crate::kernel::group::Group;
 use crate::kernel::observe::{self, Glance, Scene};
@@ -71,8 +71,8 @@ pub(super) struct Command {
 impl Inquests {
     /// Takes the first look.
     pub fn glance(&mut self, shared: &Shared, id: AttemptId, live: &Live) {
-        let (members, known, group) = (live.members(), shared.live.known(), path_of(live));
-        let look = move || Glance::take(&members.pids(&known), group.as_deref());
+        let (members, known, group) = (members(shared, id, live), shared.live.known(), path_of(live));
+        let look = move || Glance::take(&pids(&members, &known), group.as_deref());
         self.glances.insert(id, spawn_blocking(look));
     }
 
@@ -80,7 +80,7 @@ impl Inquests {
     pub fn begin(&mut self, shared: &Rc<Shared>, id: AttemptId, live: &Live, command: Option<Command>) {
         let (glance, shared, inquest) =
             (self.glances.remove(&id), shared.clone(), Rc::new(Inquest::default()));
-        let (members, known, group) = (live.members(), shared.live.known(), path_of(live));
+        let (members, known, group) = (members(&shared, id, live), shared.live.known(), path_of(live));
         let memory = live.sensors().memory(false).or(live.samples.borrow().memory);
         let memory_max = live.group.limits().memory_max;
         let output = live.capture.as_ref().map_or(Vec::new(), |capture| capture.borrow().end(OUTPUT));
@@ -91,7 +91,7 @@ impl Inquests {
                 None => None,
             };
             let look = move || {
-                let (pids, since, group) = (members.pids(&known), glance.as_ref(), group.as_deref());
+                let (pids, since, group) = (pids(&members, &known), glance.as_ref(), group.as_deref());
                 observe::observe(Scene { pids: &pids, since, group, memory, memory_max })
             };
             let seen = spawn_blocking(look).await.unwrap_or_default();
@@ -135,6 +135,16 @@ impl Inquests {
             let _ = tokio::time::timeout(2 * GONE, task).await;
         }
     }
+}
+
+/// Those of an attempt, and of what it has brought along: mostly that is what it waits for.
+fn members(shared: &Shared, id: AttemptId, live: &Live) -> Vec<Members> {
+    let brought = shared.brought_along_by(id.job).into_iter().map(|other| other.members());
+    std::iter::once(live.members()).chain(brought).collect()
+}
+
+fn pids(members: &[Members], known: &[u32]) -> Vec<u32> {
+    members.iter().flat_map(|members| members.pids(known)).collect()
 }
 
 fn path_of(live: &Live) -> Option<PathBuf> {
