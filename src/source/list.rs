@@ -5,9 +5,6 @@ use crate::model::{Bytes, Command};
 
 use super::Draft;
 
-/// What joins and redirects commands in a shell.
-const SHELL_WORDS: [&str; 9] = ["|", "||", "&&", "&", ";", "<", ">", ">>", "2>"];
-
 /// A line that is no command.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
@@ -101,9 +98,9 @@ fn parse_line(name: &str, line: usize, text: &str) -> Result<Draft, ListError> {
     let Ok(words) = shell_words::split(text) else {
         return Err(ListError::OpenQuote { name, line, text: shown() });
     };
-    if let Some(word) = words.iter().find(|word| SHELL_WORDS.contains(&word.as_str()) && is_bare(text, word))
-    {
-        return Err(ListError::ShellWord { name, line, word: word.clone(), text: shown() });
+    let mut bare = text.split_whitespace().filter(|word| is_shells(word) && is_bare(text, word));
+    if let Some(word) = bare.next() {
+        return Err(ListError::ShellWord { name, line, word: word.to_owned(), text: shown() });
     }
     let (mut memory, mut restartable) = (None, None);
     let mut words = words.into_iter().peekable();
@@ -141,6 +138,14 @@ fn meant(word: &str) -> String {
     name.map(|name| format!("; did you mean {name}:?")).unwrap_or_default()
 }
 
+/// Whether a shell would take it for more than an argument: what joins and redirects, by itself or at one end of a word.
+fn is_shells(word: &str) -> bool {
+    let is_quoted = || word.contains(['\'', '"', '\\']);
+    let redirects = || word.trim_start_matches(|digit: char| digit.is_ascii_digit()).starts_with(['<', '>']);
+    let joins = || word.ends_with(';') || word.contains("&&") || word.contains("||");
+    matches!(word, "|" | "&") || !is_quoted() && (joins() || redirects() || word.starts_with("$("))
+}
+
 /// Whether `word` stands somewhere in the line without quotes.
 fn is_bare(text: &str, word: &str) -> bool {
     // What takes its place stays a word of its own only there; inside of quotes it is a part of one.
@@ -171,6 +176,18 @@ mod tests {
         assert!(parse("jobs", b"false && true\n").unwrap_err().to_string().contains("sh -c"));
         assert_eq!(parse("jobs", b"sh -c 'a | b' x '|'\nsh -c 'a && b'\n").unwrap().len(), 2);
         assert!(parse("jobs", b"true\n\xff\n").unwrap_err().to_string().contains("byte 5"));
+    }
+
+    #[test]
+    fn what_only_a_shell_understands_is_no_argument_unless_it_is_quoted() {
+        for line in ["a | b", "a; b", "a 2>&1", "a >x", "a&&b", "echo $(date)", "a <x", "a &", "a || b"] {
+            assert!(matches!(parse("l", line.as_bytes()), Err(ListError::ShellWord { .. })), "{line}");
+        }
+        for line in
+            ["sh -c 'a; b 2>&1'", "find . -exec x {} \\;", "a '>x' \"a&&b\"", "a --at=>x b->c $HOME a&b a|b"]
+        {
+            assert!(parse("l", line.as_bytes()).is_ok(), "{line}");
+        }
     }
 
     #[test]

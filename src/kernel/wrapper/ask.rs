@@ -2,9 +2,13 @@
 
 use core::ffi::CStr;
 
-use super::calls::{Errno, Socket};
+use super::calls::{self, EAGAIN, EINTR, Errno, Socket};
 use super::strings::Strings;
 use super::words::{self, Answer, LENGTH, LONGEST_ANSWER, LONGEST_REQUEST};
+
+/// So often it is looked for an answer before we sleep: some 0.1 ms, in which it mostly comes. To fall asleep and be woken takes
+/// as long on a virtual machine.
+const TRIES: u32 = 100;
 
 /// Room for what is said.
 #[derive(Debug)]
@@ -50,7 +54,15 @@ pub fn ask<'a>(
 }
 
 fn more(socket: &Socket, to: &mut [u8]) -> Result<usize, Failure> {
-    match socket.read(to) {
+    let mut tries = 0..TRIES;
+    let read = loop {
+        match socket.read_now(to) {
+            Err(EAGAIN) if tries.next().is_some() => calls::give_way(),
+            Err(EAGAIN | EINTR) => break socket.read(to),
+            other => break other,
+        }
+    };
+    match read {
         Ok(0) => Err(Failure::Gone),
         Ok(count) => Ok(count),
         Err(errno) => Err(Failure::Call(errno)),

@@ -11,14 +11,17 @@ const READ: i64 = 0;
 const WRITE: i64 = 1;
 const CLOSE: i64 = 3;
 const RT_SIGACTION: i64 = 13;
+const SCHED_YIELD: i64 = 24;
 const SOCKET: i64 = 41;
 const CONNECT: i64 = 42;
 const SENDTO: i64 = 44;
+const RECVFROM: i64 = 45;
 const EXECVE: i64 = 59;
 
 const AF_UNIX: u16 = 1;
 const SOCK_STREAM: usize = 1;
 const SOCK_CLOEXEC: usize = 0o2_000_000;
+const MSG_DONTWAIT: usize = 0x40;
 const MSG_NOSIGNAL: usize = 0x4000;
 const STANDARD_ERROR: usize = 2;
 const SIGPIPE: usize = 13;
@@ -32,6 +35,8 @@ pub struct Errno(pub u32);
 pub const ENOENT: Errno = Errno(2);
 /// Interrupted.
 pub const EINTR: Errno = Errno(4);
+/// Nothing is there yet.
+pub const EAGAIN: Errno = Errno(11);
 /// Argument list too long.
 pub const E2BIG: Errno = Errno(7);
 /// Not a format that the kernel executes.
@@ -148,6 +153,24 @@ impl Socket {
         // SAFETY: writes to the bytes, which are borrowed for it.
         patiently(|| checked(unsafe { raw(READ, [self.0, to.as_mut_ptr() as usize, to.len(), 0, 0]) }))
     }
+}
+
+impl Socket {
+    /// Reads what is there already, 0 at its end.
+    ///
+    /// # Errors
+    /// The kernel's; `EAGAIN` if there is nothing yet.
+    pub fn read_now(&self, to: &mut [u8]) -> Result<usize, Errno> {
+        let (at, length) = (to.as_mut_ptr() as usize, to.len());
+        // SAFETY: writes to the bytes, which are borrowed for it; without an address its length is not looked at.
+        checked(unsafe { raw(RECVFROM, [self.0, at, length, MSG_DONTWAIT, 0]) })
+    }
+}
+
+/// Lets others of this processor go on first (sched_yield(2)).
+pub fn give_way() {
+    // SAFETY: takes no pointer.
+    unsafe { raw(SCHED_YIELD, [0; 5]) };
 }
 
 impl Drop for Socket {
