@@ -141,9 +141,9 @@ fn meant(word: &str) -> String {
 /// Whether a shell would take it for more than an argument: what joins and redirects, by itself or at one end of a word.
 fn is_shells(word: &str) -> bool {
     let is_quoted = || word.contains(['\'', '"', '\\']);
-    let redirects = || word.trim_start_matches(|digit: char| digit.is_ascii_digit()).starts_with(['<', '>']);
+    let redirects = || word.trim_start_matches(|digit: char| digit.is_ascii_digit()).starts_with('>');
     let joins = || word.ends_with(';') || word.contains("&&") || word.contains("||");
-    matches!(word, "|" | "&") || !is_quoted() && (joins() || redirects() || word.starts_with("$("))
+    matches!(word, "|" | "&" | "<") || !is_quoted() && (joins() || redirects() || word.starts_with("$("))
 }
 
 /// Whether `word` stands somewhere in the line without quotes.
@@ -180,12 +180,15 @@ mod tests {
 
     #[test]
     fn what_only_a_shell_understands_is_no_argument_unless_it_is_quoted() {
-        for line in ["a | b", "a; b", "a 2>&1", "a >x", "a&&b", "echo $(date)", "a <x", "a &", "a || b"] {
+        for line in ["a | b", "a; b", "a 2>&1", "a >x", "a&&b", "echo $(date)", "a < x", "a &", "a || b"] {
             assert!(matches!(parse("l", line.as_bytes()), Err(ListError::ShellWord { .. })), "{line}");
         }
-        for line in
-            ["sh -c 'a; b 2>&1'", "find . -exec x {} \\;", "a '>x' \"a&&b\"", "a --at=>x b->c $HOME a&b a|b"]
-        {
+        for line in [
+            "sh -c 'a; b 2>&1'",
+            "find . -exec x {} \\;",
+            "a '>x' \"a&&b\"",
+            "a --at=>x b->c $HOME a&b a|b <b>",
+        ] {
             assert!(parse("l", line.as_bytes()).is_ok(), "{line}");
         }
     }
