@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::caps::All;
 use super::client::{Client, Credit};
 use super::place::Place;
 use super::slice::Slice;
@@ -25,6 +24,7 @@ use crate::kernel::sensors::{GroupSensors, JobSensors, RunMemory, Sensors};
 use crate::model::reading::{JobReading, Reading, Stalls};
 use crate::model::{AttemptId, Bytes, Limits};
 use crate::policy::broker::ClientId;
+use crate::policy::broker::caps::All;
 use crate::policy::tuning::CPU_WINDOW;
 
 /// Page cache below this part of what is charged to a run is not looked for in every job.
@@ -313,6 +313,7 @@ impl Run {
     ) {
         let charged = self.sensors.as_ref().and_then(GroupSensors::charged);
         if !with_cpu && self.is_still_true(now, charged, running) {
+            self.growth = 0;
             return;
         }
         let before = self.usage();

@@ -13,10 +13,9 @@
 //! - [`scrape`]: what Prometheus reads, over HTTP
 //! - [`client`], [`leases`], [`place`]: a client, what it comes back with, its groups
 //! - [`before`]: who ran under the broker before
-//! - [`eyes`], [`slice`], [`caps`]: what all of them hold, and may
+//! - [`eyes`], [`slice`]: what all of them hold
 
 mod before;
-mod caps;
 mod client;
 mod effects;
 mod eyes;

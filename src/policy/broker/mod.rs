@@ -25,12 +25,14 @@
 //! - [`client`], [`kins`]: what a client wants and holds; which jobs are alike
 //! - [`comings`]: clients and requests that come and go
 //! - [`shares`], [`starts`]: whose turn it is, and who starts now
+//! - [`caps`]: how far each run's own limit is lowered where no group holds all runs
 //! - [`orders`]: what clients were asked to do, and by when
 //! - [`tell`]: what clients are told of their place and their share
 //! - [`by_hand`]: what users want of their own jobs
 //! - [`view`]: what they are shown
 
 mod by_hand;
+pub mod caps;
 mod client;
 mod comings;
 mod kins;

@@ -217,9 +217,15 @@ impl Broker {
         };
         let users = self.users.values().filter(|user| user.clients > 0).count();
         let part = if users > 1 { self.governor.budget().0 as f64 / users as f64 } else { f64::INFINITY };
-        let most = user.terms.memory_max.map_or(part, |most| part.min(most.0 as f64));
-        user.memory + self.governor.reserved_for(known.number).0 as f64 <= most
-            && user.terms.jobs_max.is_none_or(|most| user.load < most)
+        user.memory + self.governor.reserved_for(known.number).0 as f64 <= part
+            && !self.is_over_terms(user, known.number, known.weight)
+    }
+
+    /// Whether a user had more than its terms are, with this job.
+    fn is_over_terms(&self, user: &User, number: JobId, weight: u32) -> bool {
+        let memory = || user.memory + self.governor.reserved_for(number).0 as f64;
+        user.terms.memory_max.is_some_and(|most| memory() > most.0 as f64)
+            || user.terms.jobs_max.is_some_and(|most| user.load.saturating_add(weight) > most)
     }
 
     /// Whose turn it is.
@@ -269,12 +275,8 @@ impl Broker {
                 None => break request,
             }
         };
-        let memory = || self.governor.reserved_for(request.number).0 as f64;
-        let over_memory = user.terms.memory_max.is_some_and(|most| user.memory + memory() > most.0 as f64);
-        let over_jobs =
-            user.terms.jobs_max.is_some_and(|most| user.load.saturating_add(request.weight) > most);
         // One may always run.
-        if user.load > 0 && (over_memory || over_jobs) {
+        if user.load > 0 && self.is_over_terms(user, request.number, request.weight) {
             if let Some(of) = self.clients.get_mut(&turn.client) {
                 of.why = Some(Why::UserCap);
             }

@@ -357,18 +357,23 @@ fn what_has_its_grace_is_neither_frozen_nor_evicted() {
     assert!(effects.contains(&Effect::Judged(second, judged, Next::Done(Verdict::Fail))), "{effects:?}");
 }
 
-#[test]
-fn what_others_left_in_the_budget_is_not_the_last_ones_mistake() {
-    let mut run = Scheduler::new(governed(1), jobs(None, 1));
-    begin(&mut run);
-    let evidence = Evidence {
+/// By the kernel, since all jobs together had too much; it itself had little of that.
+fn killed_at_the_budget() -> Evidence {
+    Evidence {
         oom_kill: Some(1),
         oom_own: Some(0),
         oom_budget: Some(1),
         memory_peak: Some(Bytes::mib(80)),
         budget_max: Some(Bytes::mib(700)),
         ..Evidence::default()
-    };
+    }
+}
+
+#[test]
+fn what_others_left_in_the_budget_is_not_the_last_ones_mistake() {
+    let mut run = Scheduler::new(governed(1), jobs(None, 1));
+    begin(&mut run);
+    let evidence = killed_at_the_budget();
     let id = attempt(0, 1);
     let end = End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence };
     let effects = run.step(SECOND, Input::Ended(Box::new(end)));
@@ -916,14 +921,7 @@ fn a_failure_of_what_was_brought_along_is_the_drivers_affair() {
 fn a_driver_for_which_there_is_not_enough_is_not_run_again_for_what_it_brought_along() {
     let pids =
         Evidence { pids_max_events: Some(1), pids_refused_by: Some(Cause::Budget), ..Evidence::default() };
-    let memory = Evidence {
-        oom_kill: Some(1),
-        oom_own: Some(0),
-        oom_budget: Some(1),
-        memory_peak: Some(Bytes::mib(80)),
-        budget_max: Some(Bytes::mib(700)),
-        ..Evidence::default()
-    };
+    let memory = killed_at_the_budget();
     for (evidence, outcome) in [(pids, Outcome::Pids), (memory, Outcome::Oom)] {
         let mut run = driver(1);
         run.step(SECOND, driven(Vec::new()));

@@ -23,7 +23,7 @@ const LEAST: u64 = 1 << 20;
 
 /// All runs together.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct All {
+pub struct All {
     /// What they may hold, with what is kept back.
     pub budget: Bytes,
     /// What they hold and can't be taken back.
