@@ -24,6 +24,7 @@ const SETTINGS: [&str; 12] = [
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
     let of_cargo = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let mut rustc = Command::new(of_cargo("RUSTC"));
     rustc.args(["--crate-name=run_wrapper", "--crate-type=bin", "--edition=2024", "--target"]);

@@ -13,7 +13,7 @@ pub const SOME_FAILED: u8 = 100;
 /// The command ran out of time, as timeout(1) says it.
 pub const TIMED_OUT: u8 = 124;
 /// sandtest itself failed, or was asked for what can't be.
-pub const OWN_FAILURE: u8 = 125;
+pub use crate::kernel::wrapper::become_test::OWN_FAILURE;
 /// Many jobs: somebody asked for the end.
 pub const INTERRUPTED: u8 = 130;
 

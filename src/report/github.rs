@@ -133,8 +133,9 @@ impl<W: Write> GithubReporter<W> {
             0 if finished.interrupted => {
                 format!("interrupted, {} of {} {jobs} passed", finished.passed, self.jobs)
             }
-            0 if finished.not_run > 0 => format!("{} of {} {jobs} passed", finished.passed, self.jobs),
-            0 if finished.unseen > 0 => format!("{} of {} {jobs} passed", finished.passed, self.jobs),
+            0 if finished.not_run + finished.unseen > 0 => {
+                format!("{} of {} {jobs} passed", finished.passed, self.jobs)
+            }
             0 => format!("{} {jobs} passed", self.jobs),
             failed => format!("{failed} of {} {jobs} failed", self.jobs),
         };

@@ -34,9 +34,9 @@ use crate::kernel::{KernelError, pidfd, terminal, tree};
 use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
 use crate::model::outcome::Counted;
 use crate::model::reading::Reading;
-use crate::model::{Attempt, AttemptId, JobId, Limits, Tier};
+use crate::model::{Attempt, AttemptId, JobId, Tier};
 use crate::policy::scheduler::{Activity, Effect, Input, Next, Scheduler};
-use crate::policy::tuning::{GROUPS_AHEAD, KILL_PATIENCE, SAME_REQUEST};
+use crate::policy::tuning::{KILL_PATIENCE, SAME_REQUEST};
 use crate::policy::verdict::Judgement;
 
 /// What may take its time is done on at most so many threads, made when they are needed. Some of them may hang for
@@ -97,8 +97,8 @@ pub(super) struct Drive {
     inherited: Option<Inherited>,
     news: mpsc::UnboundedReceiver<News>,
     /// Made, or being made, for attempts that start soon.
-    prepared: BTreeMap<AttemptId, Prepared>,
-    keeper: Keeper,
+    pub(super) prepared: BTreeMap<AttemptId, Prepared>,
+    pub(super) keeper: Keeper,
     recorder: Option<Recorder>,
     /// The governor's, where there is one.
     eyes: Option<Eyes>,
@@ -447,11 +447,6 @@ impl Drive {
         }
     }
 
-    fn prepare(&mut self, id: AttemptId) {
-        let prepared = self.take_prepared(id);
-        self.prepared.insert(id, prepared);
-    }
-
     fn start(&mut self, attempt: Attempt, groups: &[u32]) {
         let job = self.shared.job(attempt.id);
         if let Some(arrival) = self.arrivals.as_mut().and_then(|arrivals| arrivals.take(attempt.id.job)) {
@@ -471,27 +466,6 @@ impl Drive {
         }
         let prepared = self.take_prepared(attempt.id);
         begin(supervise(self.shared.clone(), attempt, program, prepared));
-    }
-
-    fn take_prepared(&mut self, id: AttemptId) -> Prepared {
-        let limits = self.shared.job(id).settings.limits;
-        match self.prepared.remove(&id) {
-            Some(prepared) if prepared.holds(&limits) => return prepared,
-            // Made before its name was known.
-            Some(other) => other.undo(&self.keeper),
-            None => {}
-        }
-        self.shared.prepare(&self.keeper, id, limits)
-    }
-
-    /// The next that the command brings along mostly have the limits of this one: their groups are there when they come.
-    fn prepare_next(&mut self, limits: Limits) {
-        let next = self.scheduler.next_job();
-        let ids = (0..GROUPS_AHEAD as u32).map(|more| JobId(next.0.saturating_add(more)));
-        for id in ids.map(|job| AttemptId { job, number: 1 }) {
-            let make = || self.shared.prepare(&self.keeper, id, limits);
-            self.prepared.entry(id).or_insert_with(make);
-        }
     }
 
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {

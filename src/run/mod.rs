@@ -5,6 +5,7 @@
 //! - [`program`]: a command's file, arguments and environment, ready for exec
 //! - [`drive`]: the loop
 //! - [`attempt`]: one attempt from its groups to its evidence
+//! - [`ahead`]: what it needs, made before it starts
 //! - [`wait`]: for its first process, and for what may go on after it
 //! - [`live`]: the attempts that have a process now, and how they are stopped, killed and frozen
 //! - [`runner`]: jobs that the command brings along
@@ -25,6 +26,7 @@
 //! - [`sweep`]: what killed runs left behind
 
 pub mod aftermath;
+mod ahead;
 pub mod attempt;
 pub mod capture;
 pub mod clock;

@@ -200,8 +200,10 @@ pub fn complain(mut text: &[u8]) {
     while !text.is_empty() {
         // SAFETY: reads the text.
         let write = || unsafe { raw(WRITE, [STANDARD_ERROR, text.as_ptr() as usize, text.len(), 0, 0]) };
-        let Ok(written) = patiently(|| checked(write())) else { break };
-        text = &text[written..];
+        match patiently(|| checked(write())) {
+            Ok(0) | Err(_) => break,
+            Ok(written) => text = &text[written..],
+        }
     }
     action(before.as_ptr(), core::ptr::null_mut());
 }
