@@ -220,7 +220,9 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
     50 ms later than those that were not, who know how busy the machine is with others."""
     limit, told = 1.0 * max(1, SLOW / 10), []
     for _ in range(3):
-        s.run([hog(250, 600)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
+        # As fast as the machine fills memory, or all of the time: on an emulated one the first few are large at once, and
+        # the others are not let in.
+        s.run([hog(250, 600, 0 if SLOW == 1 else 40)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
         ended = [a for a in s.attempts if a["outcome"] == "timeout"]
         assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
         late = [a["wall_ms"] - limit * 1000 for a in ended]
@@ -229,8 +231,6 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
         told.append((late, frozen))
         busy = max((ms for ms, held in zip(late, frozen) if not held), default=0)
         if any(frozen) and all(ms < busy + (50 if SLOW == 1 else 1000) for ms in late): return
-    # How fast an emulated machine fills memory is not ours to say.
-    if SLOW > 1 and not any(any(frozen) for _, frozen in told): return SKIPPED.append("g09b: nothing was frozen in three goes")
     raise AssertionError(told)
 
 
@@ -286,7 +286,6 @@ def main():
         if bad: failed += 1; print(f"FAIL  {test.__name__}: {len(bad)} of {rounds}: {bad[0]}", flush=True)
         else: passed += 1; print(f"ok    {test.__name__} ({rounds} x {(time.monotonic() - begin) / rounds:.1f} s)", flush=True)
     machine.close()
-    for line in SKIPPED: print("skip ", line)
     print(f"{passed} passed, {failed} failed, {len(SKIPPED)} skipped")
     return 1 if failed else 0
 
