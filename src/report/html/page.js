@@ -221,16 +221,17 @@
   }
 
   // ---- detail
-  let opened = null;
-
   function open(job, from) {
     if (!job) return;
-    opened = from;
     $("detail-name").textContent = job.name;
     const many = job.attempts.length > 1;
     const shown = [...job.attempts].reverse().map((one, index) => attempt(one, many ? job.attempts.length - index : 0));
     $("detail-body").replaceChildren(element("p", "", badge(job)), ...shown);
-    if (!$("detail").open) $("detail").showModal();
+    if (!$("detail").open) {
+      // A dialog gives the focus back to what had it, at once. Its event comes later, when the reader may be elsewhere.
+      from.focus({ preventScroll: true });
+      $("detail").showModal();
+    }
     $("detail").scrollTop = 0;
   }
 
@@ -265,7 +266,6 @@
   $("close").addEventListener("click", () => $("detail").close());
   // A click beside the sheet closes it.
   $("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });
-  $("detail").addEventListener("close", () => { if (opened) opened.focus({ preventScroll: true }); });
 
   // ---- the failures that are there without a script lead to their detail
   for (const item of document.querySelectorAll("li[data-job]")) {
