@@ -64,12 +64,11 @@ impl Scene {
         Ran::of(child.wait_with_output().unwrap())
     }
 
+    /// What a run told, without the starts.
     fn events(&self, name: &str) -> Vec<serde_json::Value> {
-        fs::read_to_string(self.path(name))
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.filter(|event| event["event"] != "attempt-started").collect()
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sandtest::model::diagnosis::{Asked, Diagnosis, Observation};
 use sandtest::model::event::{
-    AttemptFinished, BrokerNews, BrokerPlace, Captured, Event, RunFinished, RunStarted, SpawnError, Tries,
+    AttemptFinished, AttemptStarted, BrokerNews, BrokerPlace, Captured, Event, RunFinished, RunStarted,
+    SpawnError, Tries,
 };
 use sandtest::model::governor::{Action, Decision, Governed, Signal, State};
 use sandtest::model::isolation::Missing;
@@ -13,8 +14,8 @@ use sandtest::model::profile::{JobSettings, Origin, Parallelism, PressureLines};
 use sandtest::model::retry::{FlakyResult, LeakPolicy, Retry, Unsettled};
 use sandtest::model::view::{Reason, WaitView, WaitsFor};
 use sandtest::model::{
-    Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Isolation, JobId, LimitName, Limits,
-    Outcome, Process, Profile, RunId, Tier, Verdict,
+    Attempt, AttemptId, Bytes, Cause, Cpus, Enforcement, Evidence, Exit, Fate, Isolation, JobId, LimitName,
+    Limits, Outcome, Process, Profile, RunId, Tier, Verdict,
 };
 use sandtest::report::Reporter;
 use sandtest::report::github::GithubReporter;
@@ -23,7 +24,7 @@ use sandtest::report::json::JsonReporter;
 use sandtest::report::junit::JunitReporter;
 use sandtest::report::libtest::LibtestReporter;
 use sandtest::report::paragraph::Words;
-use sandtest::report::recorded;
+use sandtest::report::recorded::{self, cut_off};
 use sandtest::report::story::Story;
 use sandtest::report::tap::TapReporter;
 use sandtest::report::terminal::{Look, TerminalReporter};
@@ -368,6 +369,11 @@ fn run_of_a_driver() -> Vec<Event> {
     ]
 }
 
+fn began(attempt: Attempt, job: &str) -> AttemptStarted {
+    let (job, limits) = (job.to_owned(), Limits::default());
+    AttemptStarted { attempt, job, driver: None, began: Duration::ZERO, limits }
+}
+
 #[test]
 fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
     let events = run_of_a_driver();
@@ -380,7 +386,7 @@ fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
     tell(&mut JunitReporter::create(&folder.path().join("junit")).unwrap(), &events);
     tell(&mut HtmlReporter::create(&folder.path().join("html")).unwrap(), &events);
     let tap = String::from_utf8(tap).unwrap();
-    assert!(tap.contains("\nok 2 - shapes # SKIP only its driver saw how it ended\n"), "{tap}");
+    assert!(tap.contains("\nok 2 - shapes # SKIP sandtest did not see how it ended\n"), "{tap}");
     let libtest = String::from_utf8(libtest).unwrap();
     assert!(libtest.contains(r#""event":"ignored","name":"shapes""#), "{libtest}");
     assert!(libtest.contains(r#""passed":2,"failed":0,"ignored":1"#), "{libtest}");
@@ -395,9 +401,9 @@ fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
 #[test]
 fn a_record_of_an_unseen_end_counts_neither_way() {
     let mut events = recorded::read(&mut json(&run_of_a_driver()).as_bytes()).unwrap();
-    assert_eq!(recorded::end_until_now(&events, false).unseen, 1);
+    assert_eq!(cut_off::end_until_now(&events, Fate::Ended).unseen, 1);
     events.pop();
-    let end = recorded::end_until_now(&events, true);
+    let end = cut_off::end_until_now(&events, Fate::Killed);
     assert_eq!((end.passed, end.failed, end.unseen, end.not_run), (2, 0, 1, 0));
     let story = Story::of_run(events);
     assert!(story.of("shapes").starts_with("shapes: unseen\n"), "{}", story.of("shapes"));
@@ -429,6 +435,30 @@ fn json(events: &[Event]) -> String {
 #[test]
 fn every_ending_is_told_with_limit_peak_line_and_way_out() {
     insta::assert_snapshot!(told(PLAIN, &run_of_many(isolation(Tier::Cgroup, Enforcement::Kernel))));
+}
+
+#[test]
+fn an_eviction_that_is_a_jobs_end_says_why_it_does_not_run_again() {
+    let said = |cause, number| {
+        let killed = passed(0, "hog");
+        let id = AttemptId { number, ..killed.attempt.id };
+        let killed = AttemptFinished {
+            attempt: Attempt { id, ..killed.attempt },
+            outcome: Outcome::Evicted,
+            cause,
+            verdict: Some(Verdict::Infra),
+            failed: true,
+            exit: Some(Exit::Signal(9)),
+            evidence: Evidence { oom_kill: Some(1), ..killed.evidence.clone() },
+            ..killed
+        };
+        let start = started(isolation(Tier::Cgroup, Enforcement::Kernel), false);
+        told(PLAIN, &[start, Event::AttemptFinished(Box::new(killed))])
+    };
+    let (filled, once, often) = (said(Cause::Filled, 1), said(Cause::Budget, 1), said(Cause::Budget, 9));
+    assert!(filled.contains("it ran alone and met the end of"), "{filled}");
+    assert!(once.contains("not this job alone") && once.contains("must not run twice"), "{once}");
+    assert!(often.contains("not this job alone") && often.contains("tried often enough"), "{often}");
 }
 
 #[test]
@@ -596,7 +626,7 @@ fn a_trace_shows_what_stood_still_and_what_was_evicted() {
     let end = AttemptFinished { attempt, outcome: Outcome::Evicted, verdict: None, ..passed(0, "hog") };
     let events = [
         started(isolation(Tier::Cgroup, Enforcement::Kernel), false),
-        Event::AttemptStarted { attempt, job: "hog".into() },
+        Event::AttemptStarted(began(attempt, "hog")),
         decided(200, Action::Freeze, State::Orange),
         decided(500, Action::Thaw, State::Green),
         decided(1000, Action::Freeze, State::Orange),

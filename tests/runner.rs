@@ -72,7 +72,7 @@ impl Scene {
     fn brought(&self, file: &str) -> Vec<Value> {
         let text = self.read(file);
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["driver"].is_string()).collect()
+        lines.filter(|line| line["event"] == "attempt-finished" && line["driver"].is_string()).collect()
     }
 
     fn wait_for(&self, file: &str, text: &str) {

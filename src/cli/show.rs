@@ -8,12 +8,13 @@ use clap::Args;
 
 use super::exit_code::{OK, OWN_FAILURE};
 use super::reports::{ReportArgs, Reports, tell};
+use crate::model::Fate;
 use crate::model::event::Event;
 use crate::report::paragraph::short;
-use crate::report::recorded::{self, Told};
+use crate::report::recorded::{self, Told, cut_off};
 use crate::report::story::Story;
 use crate::report::terminal::TerminalReporter;
-use crate::run::kept::{self, Fate, Kept};
+use crate::run::kept::{self, Kept};
 
 /// Options of `sandtest show`.
 #[derive(Debug, Args)]
@@ -51,11 +52,12 @@ pub fn run(args: &ShowArgs) -> u8 {
 fn show(args: &ShowArgs) -> Result<(), String> {
     let kept = kept::find(args.run.as_deref()).map_err(|error| error.to_string())?;
     let mut events = events(&kept)?;
-    let mut how_it_is_shown = "";
-    if !events.iter().any(|told| matches!(told.event, Event::RunFinished(_))) {
-        let end = recorded::end_until_now(&events, kept.fate == Fate::Killed);
+    let mut how_it_is_shown = String::new();
+    if !has_ended(&events) {
+        how_it_is_shown = unfinished_in_full(&events, kept.fate);
+        events.extend(cut_off::unseen_ends(&events, kept.fate));
+        let end = cut_off::end_until_now(&events, kept.fate);
         events.push(Told { event: Event::RunFinished(end), words: None });
-        how_it_is_shown = unfinished_in_full(kept.fate);
     }
     let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
@@ -117,11 +119,21 @@ fn ago(time: Option<Duration>) -> String {
     }
 }
 
-fn unfinished_in_full(fate: Fate) -> &'static str {
+fn has_ended(events: &[Told]) -> bool {
+    events.iter().any(|told| matches!(told.event, Event::RunFinished(_)))
+}
+
+fn unfinished_in_full(events: &[Told], fate: Fate) -> String {
     match fate {
-        Fate::Ended => ", whose record could not be written to its end: as far as it goes",
-        Fate::Runs => ", which still runs: what has ended until now",
-        Fate::Killed => ", which was killed before its end",
+        Fate::Ended => ", whose record could not be written to its end: as far as it goes".into(),
+        Fate::Runs => match cut_off::in_mid_run(events).len() {
+            0 => ", which still runs: what has ended until now".into(),
+            running => format!(", which still runs, {running} in mid-run: what has ended until now"),
+        },
+        Fate::Killed => {
+            let last = short(cut_off::last_told(events));
+            format!(", which was killed before its end; the last that it told was {last} after its begin")
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use super::exit_code::{OK, OWN_FAILURE};
 use super::show;
 use crate::model::nearest::nearest;
+use crate::report::recorded::cut_off;
 use crate::report::story::Story;
 use crate::run::kept;
 
@@ -60,7 +61,9 @@ struct Refusal {
 fn tell(args: &WhyArgs) -> Result<String, Refusal> {
     let refuse = |message: String| Refusal { code: OWN_FAILURE, message };
     let kept = kept::find(args.run.as_deref()).map_err(|error| refuse(error.to_string()))?;
-    let story = Story::of_run(show::events(&kept).map_err(refuse)?);
+    let mut events = show::events(&kept).map_err(refuse)?;
+    events.extend(cut_off::unseen_ends(&events, kept.fate));
+    let story = Story::of_run(events);
     let mut text = story.headline(show::unfinished(kept.fate)) + "\n";
     let jobs = match &args.job {
         None => story.remarkable(),
@@ -69,7 +72,7 @@ fn tell(args: &WhyArgs) -> Result<String, Refusal> {
             if jobs.is_empty() {
                 let hint = nearest(wanted, story.jobs("")).map(|name| format!("; did you mean {name:?}?"));
                 let message = format!(
-                    "no job of run {} that has ended has {wanted:?} in its name{}",
+                    "no job of run {} that has begun has {wanted:?} in its name{}",
                     kept.run,
                     hint.unwrap_or_default()
                 );

@@ -19,12 +19,7 @@ pub enum Event {
     /// The first event.
     RunStarted(RunStarted),
     /// A job's process is alive.
-    AttemptStarted {
-        /// Which one, and in which slot.
-        attempt: Attempt,
-        /// The job's name.
-        job: String,
-    },
+    AttemptStarted(AttemptStarted),
     /// A job runs for long.
     Slow {
         /// Which attempt.
@@ -132,6 +127,21 @@ pub struct RunStarted {
     pub pass_through: bool,
     /// Who decides for it; `None`: it does itself.
     pub broker: Option<BrokerPlace>,
+}
+
+/// One attempt's begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptStarted {
+    /// Which one, and in which slot.
+    pub attempt: Attempt,
+    /// The job's name.
+    pub job: String,
+    /// Name of the job that brought it along and waits for it; `None` for those of the list.
+    pub driver: Option<String>,
+    /// When it was about to be spawned, since the run began.
+    pub began: Duration,
+    /// The limits that are in force, as read back.
+    pub limits: Limits,
 }
 
 /// One attempt's end, with everything that is known of it.

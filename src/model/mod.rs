@@ -23,6 +23,7 @@ pub mod bytes;
 pub mod cpus;
 pub mod diagnosis;
 pub mod event;
+pub mod fate;
 pub mod governor;
 pub mod isolation;
 pub mod job;
@@ -39,6 +40,7 @@ pub mod view;
 
 pub use bytes::Bytes;
 pub use cpus::Cpus;
+pub use fate::Fate;
 pub use isolation::{Enforcement, Isolation, LimitName, Tier};
 pub use job::{Attempt, AttemptId, Command, Job, JobId, RunId, Shard};
 pub use leftovers::Leftovers;

@@ -86,6 +86,8 @@ pub enum Cause {
     Own,
     /// The budget of the run was full, not the attempt's own limit.
     Budget,
+    /// The budget of the run was full while nothing else of it ran: of what no process holds.
+    Filled,
     /// The kernel's system-wide OOM killer, or a limit above the run.
     Outside,
     /// The broker killed it itself, since the run did not do in time what it was asked to.

@@ -119,7 +119,7 @@ impl Ending {
 }
 
 /// What is said of how many ended that way.
-pub const UNSEEN: &str = "whose end only their driver saw";
+pub const UNSEEN: &str = "whose end sandtest did not see";
 
 /// What jobs came to, in a line.
 pub fn counts(finished: &RunFinished) -> String {

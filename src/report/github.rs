@@ -171,7 +171,7 @@ impl<W: Write> Reporter for GithubReporter<W> {
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),
             Event::GivenUp { job, .. } => self.given_up(job),
             Event::RunFinished(finished) => return self.end(finished),
-            Event::AttemptStarted { .. }
+            Event::AttemptStarted(_)
             | Event::Slow { .. }
             | Event::Unsettled { .. }
             | Event::Governor { .. }

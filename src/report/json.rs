@@ -56,6 +56,15 @@ enum Line<'a> {
         #[serde(flatten)]
         news: News<'a>,
     },
+    AttemptStarted {
+        job: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        driver: Option<&'a str>,
+        attempt: u32,
+        slot: u32,
+        began_ms: f64,
+        limits: &'a Limits,
+    },
     AttemptSlow {
         job: &'a str,
         attempt: u32,
@@ -342,7 +351,14 @@ impl<W: Write> Reporter for JsonReporter<W> {
     fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run_started(started),
-            Event::AttemptStarted { .. } => Ok(()),
+            Event::AttemptStarted(started) => self.write(&Line::AttemptStarted {
+                job: &started.job,
+                driver: started.driver.as_deref(),
+                attempt: started.attempt.id.number,
+                slot: started.attempt.slot,
+                began_ms: ms(started.began),
+                limits: &started.limits,
+            }),
             Event::Governor { at, decision, job } => self.decided(*at, decision, job.as_deref()),
             Event::Broker { at, news } => self.broker(*at, news),
             Event::Slow { attempt, job, elapsed } => self.write(&Line::AttemptSlow {

@@ -155,7 +155,7 @@ impl Reporter for JunitReporter {
             Event::RunFinished(finished) => {
                 return self.file.write(&text_of(&self.suite, self.begun, finished.wall)?);
             }
-            Event::AttemptStarted { .. }
+            Event::AttemptStarted(_)
             | Event::Slow { .. }
             | Event::Unsettled { .. }
             | Event::Governor { .. }

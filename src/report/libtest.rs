@@ -126,7 +126,7 @@ impl<W: Write> Reporter for LibtestReporter<W> {
                 let counts = Counts::Started { test_count: started.jobs };
                 self.write(&Line::Suite { event: "started", counts })
             }
-            Event::AttemptStarted { attempt, job } => self.test_started(attempt.id.job, job),
+            Event::AttemptStarted(started) => self.test_started(started.attempt.id.job, &started.job),
             // Its word for one that runs for long.
             Event::Slow { job, .. } => self.plain("timeout", job),
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),

@@ -202,8 +202,7 @@ impl Teller<'_> {
 
     fn evicted(&self) -> Vec<String> {
         let driven = self.attempt.driver.is_some();
-        let alone = self.attempt.verdict.is_some() && self.attempt.cause == Cause::Budget && !driven;
-        if alone && self.attempt.evidence.oom_kill > Some(0) {
+        if self.attempt.cause == Cause::Filled {
             return vec![
                 format!("evicted: it ran alone and met the end of {}{}.", self.budget(), self.peak()),
                 "No process holds the rest: files in tmpfs or shared memory that earlier jobs left, most likely.".into(),
@@ -212,6 +211,7 @@ impl Teller<'_> {
         let again = match self.attempt.verdict {
             None => "It runs again.",
             Some(_) if driven => "To the command that started it, it has failed.",
+            Some(_) if self.attempt.attempt.id.number == 1 => "It must not run twice (restartable: no).",
             Some(_) => "It has been tried often enough.",
         };
         let evidence = &self.attempt.evidence;

@@ -6,11 +6,11 @@ use super::ending::UNSEEN;
 use super::paragraph::short;
 use super::recorded::Told;
 use super::{broker, governor};
-use crate::model::Verdict;
-use crate::model::event::{AttemptFinished, BrokerNews, Event, RunFinished, RunStarted};
+use crate::model::event::{AttemptFinished, AttemptStarted, BrokerNews, Event, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision};
 use crate::model::retry::Unsettled;
 use crate::model::text::escaped;
+use crate::model::{self, Verdict};
 
 /// Of the times that starts were held while a job waited, so many are told.
 const HOLDS: usize = 5;
@@ -19,6 +19,7 @@ const HOLDS: usize = 5;
 #[derive(Debug, Default)]
 pub struct Story {
     started: Option<RunStarted>,
+    begun: Vec<AttemptStarted>,
     attempts: Vec<Attempt>,
     decisions: Vec<Decided>,
     news: Vec<News>,
@@ -89,14 +90,16 @@ impl Story {
                 self.notes.push(Note { job, text });
             }
             Event::RunFinished(end) => self.end = Some(end),
-            Event::AttemptStarted { .. } => {}
+            Event::AttemptStarted(started) => self.begun.push(started),
         }
     }
 
     /// Names of the jobs of which `wanted` is the name or, if there is none, a part of the name; each once.
     pub fn jobs(&self, wanted: &str) -> Vec<&str> {
         let named = |is: &dyn Fn(&str) -> bool| {
-            let mut names: Vec<&str> = self.attempts.iter().map(Attempt::job).filter(|job| is(job)).collect();
+            let begun = self.begun.iter().map(|started| started.job.as_str());
+            let mut names: Vec<&str> =
+                begun.chain(self.attempts.iter().map(Attempt::job)).filter(|job| is(job)).collect();
             names.sort_unstable();
             names.dedup();
             names
@@ -153,7 +156,12 @@ impl Story {
     pub fn of(&self, job: &str) -> String {
         let mut told: Vec<(Duration, String)> = Vec::new();
         let attempts = || self.attempts.iter().filter(|attempt| attempt.job() == job);
-        let last = attempts().map(|attempt| attempt.finished.began).max().unwrap_or_default();
+        let runs = self.begun.iter().find(|started| {
+            let is_its = |attempt: &Attempt| attempt.finished.attempt.id == started.attempt.id;
+            started.job == job && !attempts().any(is_its)
+        });
+        let last = attempts().map(|attempt| attempt.finished.began).chain(runs.map(|started| started.began));
+        let last = last.max().unwrap_or_default();
         let ran = |at: Duration| {
             attempts().any(|attempt| (attempt.finished.began..attempt.finished.ended).contains(&at))
         };
@@ -183,13 +191,18 @@ impl Story {
             };
             told.push((decided.at, format!("{what}: {}", governor::seen(&decided.decision))));
         }
+        let begins =
+            |which: model::Attempt| format!("attempt {} begins in slot {}", which.id.number, which.slot);
         for attempt in attempts() {
             let AttemptFinished { attempt: which, began, ended, .. } = *attempt.finished;
-            told.push((began, format!("attempt {} begins in slot {}", which.id.number, which.slot)));
+            told.push((began, begins(which)));
             told.push((ended, attempt.end()));
         }
+        told.extend(runs.map(|started| (started.began, begins(started.attempt))));
         told.sort_by_key(|(at, _)| *at);
-        let mut text = format!("{}: {}\n", escaped(job), attempts().next_back().map_or("", Attempt::verdict));
+        let ended = attempts().next_back().map_or("", Attempt::verdict);
+        let verdict = if runs.is_some() { "it runs" } else { ended };
+        let mut text = format!("{}: {}\n", escaped(job), verdict);
         for (at, line) in told {
             text += &format!("{:>10}  {}\n", short(at), escaped(&line));
         }

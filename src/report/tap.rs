@@ -79,7 +79,7 @@ impl<W: Write> TapReporter<W> {
             block.text("diagnosis", &seen.join("\n"));
             block.text("output", &written(attempt).unwrap_or_default());
         }
-        let skip = if verdict == Verdict::Unseen { " # SKIP only its driver saw how it ended" } else { "" };
+        let skip = if verdict == Verdict::Unseen { " # SKIP sandtest did not see how it ended" } else { "" };
         self.test(attempt.failed, &(description(&attempt.job) + skip), &block)
     }
 
@@ -126,7 +126,7 @@ impl<W: Write> Reporter for TapReporter<W> {
             Event::AttemptFinished(attempt) => self.attempt_finished(attempt, told),
             Event::GivenUp { attempt, job } => self.given_up(attempt.job, job),
             Event::RunFinished(finished) => self.end(finished),
-            Event::AttemptStarted { .. }
+            Event::AttemptStarted(_)
             | Event::Slow { .. }
             | Event::Unsettled { .. }
             | Event::Governor { .. }

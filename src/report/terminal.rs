@@ -10,10 +10,12 @@ pub use super::look::Look;
 use super::paragraph::{not_held, short, signal_name};
 use super::progress::Progress;
 use super::{Reporter, broker, diagnosis, governor};
-use crate::model::event::{AttemptFinished, BrokerNews, Captured, Event, RunFinished, RunStarted, Tries};
+use crate::model::event::{
+    AttemptFinished, AttemptStarted, BrokerNews, Captured, Event, RunFinished, RunStarted, Tries,
+};
 use crate::model::governor::{Decision, State};
 use crate::model::retry::Unsettled;
-use crate::model::{Attempt, AttemptId, Bytes, Cause, Exit, Outcome, Verdict};
+use crate::model::{AttemptId, Bytes, Cause, Exit, Outcome, Verdict};
 
 /// Writes the stream for people.
 pub struct TerminalReporter<W> {
@@ -348,9 +350,9 @@ impl<W: Write> TerminalReporter<W> {
         self.sink.write_all(self.look.wrap(&line, 0).as_bytes())
     }
 
-    fn started(&mut self, attempt: Attempt, job: &str) {
+    fn started(&mut self, started: &AttemptStarted) {
         if let Some(progress) = &mut self.progress {
-            progress.started(attempt.id, job);
+            progress.started(started.attempt.id, &started.job);
         }
     }
 }
@@ -362,8 +364,8 @@ impl<W: Write> Reporter for TerminalReporter<W> {
             Event::Slow { job, elapsed, .. } => self.slow(job, *elapsed),
             Event::Unsettled { job, what, .. } => self.unsettled(job, *what),
             Event::GivenUp { attempt, job } => self.given_up(*attempt, job),
-            Event::AttemptStarted { attempt, job } => {
-                self.started(*attempt, job);
+            Event::AttemptStarted(started) => {
+                self.started(started);
                 Ok(())
             }
             Event::Governor { decision, job, .. } => self.decided(decision, job.as_deref()),

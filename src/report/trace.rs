@@ -51,8 +51,8 @@ impl Reporter for TraceReporter {
         let trace = &mut self.trace;
         match event {
             Event::RunStarted(started) => trace.run_started(started),
-            Event::AttemptStarted { attempt, .. } => {
-                trace.slots.insert(attempt.id, attempt.slot);
+            Event::AttemptStarted(started) => {
+                trace.slots.insert(started.attempt.id, started.attempt.slot);
             }
             Event::Governor { at, decision, job } => trace.decided(*at, decision, job.as_deref()),
             Event::AttemptFinished(attempt) => {

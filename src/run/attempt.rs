@@ -61,7 +61,7 @@ pub(super) struct Shared {
 /// What an attempt tells the loop.
 pub(super) enum News {
     /// Its process has exec'd.
-    Started(Attempt),
+    Started(Started),
     /// Its first process has ended by itself, and what it left takes a moment.
     Exited(AttemptId),
     /// It is over, and its groups are empty.
@@ -78,6 +78,14 @@ pub(super) enum News {
     Arrived(Box<Arrival>),
     /// It is gone before it was.
     Left(Connection),
+}
+
+/// What is known of an attempt that has begun.
+pub(super) struct Started {
+    pub attempt: Attempt,
+    /// By the run's clock.
+    pub began: Duration,
+    pub limits: Limits,
 }
 
 /// Everything known of an attempt that is over.
@@ -217,8 +225,7 @@ pub(super) async fn supervise(
         frozen: Cell::default(),
         samples: Samples { over: stillborn.then_some(LimitName::MemoryMax), ..Samples::default() }.into(),
     });
-    shared.live.insert(attempt.id, live.clone());
-    let _ = shared.news.send(News::Started(attempt));
+    shared.has_begun(attempt, began, &live);
 
     let mut end = wait::first_process(&live, &child, output.as_mut()).await;
     let held = live.frozen.get().total(shared.clock.now());
@@ -360,6 +367,13 @@ impl Shared {
         let wall = (ended - began).saturating_sub(held);
         let ended = Ended { attempt, end, began, ended, wall, frozen, limits, output, groups };
         let _ = self.news.send(News::Ended(Box::new(ended)));
+    }
+
+    /// Tells the loop that it lives.
+    pub(super) fn has_begun(&self, attempt: Attempt, began: Duration, live: &Rc<Live>) {
+        self.live.insert(attempt.id, live.clone());
+        let limits = self.limits_of(live, &self.job(attempt.id).settings.limits);
+        let _ = self.news.send(News::Started(Started { attempt, began, limits }));
     }
 
     pub(super) fn never_began(&self, attempt: Attempt, error: SpawnError, group: Option<Group>) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use super::attempt::{Ended, News, Prepared, Shared, supervise};
+use super::attempt::{Ended, News, Prepared, Shared, Started, supervise};
 use super::clock::Clock;
 use super::inquest::{self, Inquests};
 use super::jobserver::{Fifos, Flags, Inherited};
@@ -31,7 +31,7 @@ use crate::kernel::exits::Exits;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::spawner::Spawner;
 use crate::kernel::{KernelError, pidfd, terminal, tree};
-use crate::model::event::{AttemptFinished, Event, RunFinished, RunStarted, Tries};
+use crate::model::event::{AttemptFinished, AttemptStarted, Event, RunFinished, RunStarted, Tries};
 use crate::model::outcome::Counted;
 use crate::model::reading::Reading;
 use crate::model::{Attempt, AttemptId, JobId, Tier};
@@ -265,9 +265,10 @@ impl Drive {
                     }
                 }
                 Some(news) = self.news.recv() => match news {
-                    News::Started(attempt) => {
-                        report(&Event::AttemptStarted { attempt, job: self.name(attempt.id.job) });
-                        return Input::Started(attempt.id);
+                    News::Started(started) => {
+                        let id = started.attempt.id;
+                        report(&Event::AttemptStarted(self.started_attempt(started)));
+                        return Input::Started(id);
                     }
                     News::Ended(ended) => {
                         self.reap_orphans();
@@ -466,6 +467,12 @@ impl Drive {
         }
         let prepared = self.take_prepared(attempt.id);
         begin(supervise(self.shared.clone(), attempt, program, prepared));
+    }
+
+    fn started_attempt(&self, Started { attempt, began, limits }: Started) -> AttemptStarted {
+        let job = self.shared.job(attempt.id);
+        let driver = job.driver.map(|driver| self.name(driver));
+        AttemptStarted { attempt, job: job.name.clone(), driver, began, limits }
     }
 
     fn finished_attempt(&mut self, ended: Ended, judgement: Judgement, next: Next) -> AttemptFinished {

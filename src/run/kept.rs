@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::record::{RunFile, State, runs_folder};
+use crate::model::Fate;
 
 /// A run that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,17 +15,6 @@ pub struct Kept {
     pub events: PathBuf,
     /// What became of it.
     pub fate: Fate,
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It still runs.
-    Runs,
-    /// It came to its end.
-    Ended,
-    /// It was killed.
-    Killed,
 }
 
 /// A run that is not to be found.

@@ -220,14 +220,15 @@ def f09_after_a_crash_the_record_reads_and_says_interrupted():
         p.stdin.write(f"true\nsleep {MARK}\n".encode()); p.stdin.close()
         eventually("the second job", lambda: alive(), 20)
         folder, = glob.glob(f"{state}/sandtest/runs/*")
-        # Nothing says whether the first is written down before the second is born.
-        eventually("the first on record", lambda: "attempt-finished" in open(f"{folder}/events.jsonl").read(), 20)
+        # Nothing says that what happens is written down before the next thing does.
+        recorded = lambda: open(f"{folder}/events.jsonl").read()
+        eventually("both on record", lambda: recorded().count("attempt-started") == 2, 20)
         p.kill(); p.wait()
         eventually("the guardian's work", lambda: not alive(), 3)
         record = json.load(open(f"{folder}/run.json"))
         equal("state before the sweep", record["state"], "running")
         lines = [json.loads(line) for line in open(f"{folder}/events.jsonl")]
-        equal("what is on record", [l["event"] for l in lines], ["run-started", "attempt-finished"])
+        equal("what is on record", [l["event"] for l in lines], ["run-started", "attempt-started", "attempt-finished", "attempt-started"])
         record["boot_id"] = "another boot"
         json.dump(record, open(f"{folder}/run.json", "w"))
         r = run("--", "true", env=env)

@@ -159,11 +159,13 @@ def r06_after_sigkill_of_sandtest_nothing_is_alive_and_what_was_finished_is_on_r
         p = start("-j", "1", driver=f"$LOG_COMPILER true first; $LOG_COMPILER sh -c 'echo > {d}/here; exec sleep {MARK}' & wait",
                   events=f"{d}/events", env=state)
         eventually("it never began", lambda: os.path.exists(f"{d}/here"), 20)
+        eventually("it is not on record", lambda: open(f"{d}/events").read().count("attempt-started") == 3, 20)
         p.kill(); p.communicate()
         eventually("something is alive a second after", lambda: not alive())
         subprocess.run([SANDTEST, "show", "--json", f"{d}/shown"], env={**os.environ, **state}, check=True)
         shown = [json.loads(line) for line in open(f"{d}/shown")]
-        equal("on record", [e["job"] for e in shown if e["event"] == "attempt-finished"], ["true first"])
+        ends = {e["job"]: e["verdict"] for e in shown if e["event"] == "attempt-finished"}
+        equal("on record", (ends.pop("true first"), list(ends.values())), ("pass", ["unseen"] * 2))
         equal("its end", shown[-1]["interrupted"], True)
         run(driver="true", env=state)
     nothing_is_left()

@@ -37,18 +37,17 @@ impl Scheduler {
         if self.is_unseen(end, &judgement) {
             judgement.outcome = Outcome::Exited;
         }
-        let mut hopeless = false;
         let is_driver = self.is_driver(end.id.job);
         let alone = !running.had_company || is_driver;
         if judgement.outcome == Outcome::Evicted && judgement.cause == Cause::Budget && alone {
             // Nobody else was in its way: it needs more than there is.
             let out_of_memory = end.evidence.oom_kill.is_some_and(|kills| kills > 0);
             // What a driver has not filled itself its tests have.
-            hopeless = out_of_memory && !is_driver && !filled_the_budget(&end.evidence);
-            judgement.outcome = match (hopeless, out_of_memory) {
-                (true, _) => Outcome::Evicted,
-                (false, true) => Outcome::Oom,
-                (false, false) => Outcome::Pids,
+            let by_itself = is_driver || filled_the_budget(&end.evidence);
+            judgement = match (out_of_memory, by_itself) {
+                (true, false) => Judgement { cause: Cause::Filled, ..judgement },
+                (true, true) => Judgement { outcome: Outcome::Oom, ..judgement },
+                (false, _) => Judgement { outcome: Outcome::Pids, ..judgement },
             };
         }
         let killed = judgement.outcome == Outcome::Signaled && end.exit == Some(Exit::Signal(SIGKILL));
@@ -59,9 +58,7 @@ impl Scheduler {
         {
             judgement = Judgement { outcome: Outcome::Evicted, cause: Cause::Broker };
         }
-        // What was there before it filled the budget, and would again.
-        let next =
-            if hopeless { Next::Done(Verdict::Infra) } else { self.next(running.waiting, &judgement, end) };
+        let next = self.next(running.waiting, &judgement, end);
         let again = self.closed.is_none() && !matches!(next, Next::Done(_));
         let verdict = match next {
             Next::Done(verdict) => Some(verdict),
@@ -101,6 +98,8 @@ impl Scheduler {
                 _ => Next::Done(Verdict::Flaky),
             },
             Outcome::Evicted if !restartable => Next::Done(Verdict::Infra),
+            // What was there before it filled the budget, and would again.
+            Outcome::Evicted if judgement.cause == Cause::Filled => Next::Done(Verdict::Infra),
             // Its driver goes on without us.
             Outcome::SpawnFailed if spec.driver.is_some() => Next::Done(Verdict::Infra),
             Outcome::Evicted if judgement.cause == Cause::Outside => match waiting.from_outside {

@@ -377,7 +377,7 @@ fn what_others_left_in_the_budget_is_not_the_last_ones_mistake() {
     let id = attempt(0, 1);
     let end = End { id, exit: Some(Exit::Signal(9)), spawn_error: None, evidence };
     let effects = run.step(SECOND, Input::Ended(Box::new(end)));
-    let judged = Judgement { outcome: Outcome::Evicted, cause: Cause::Budget };
+    let judged = Judgement { outcome: Outcome::Evicted, cause: Cause::Filled };
     assert!(effects.contains(&Effect::Judged(id, judged, Next::Done(Verdict::Infra))), "{effects:?}");
 }
 

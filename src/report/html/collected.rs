@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bounded::{Output, Share, cost, cut};
 use super::rows::{Attempt, Came, Decided, Job, Running, ms, shows_output};
-use crate::model::event::{AttemptFinished, RunFinished, RunStarted};
+use crate::model::event::{AttemptFinished, AttemptStarted, RunFinished, RunStarted};
 use crate::model::governor::{Action, Decision};
 use crate::model::text::harmless;
 use crate::model::{AttemptId, Bytes, JobId, Verdict};
@@ -142,10 +142,10 @@ impl Collected {
         self.end.map_or_else(until_now, |end| end.wall)
     }
 
-    pub fn started_attempt(&mut self, attempt: crate::model::Attempt, job: &str) {
-        let name = self.name(job);
-        let began = ms(self.wall());
-        self.running.insert(attempt.id, Running { name, slot: attempt.slot, began });
+    pub fn started_attempt(&mut self, started: &AttemptStarted) {
+        let running =
+            Running { name: self.name(&started.job), slot: started.attempt.slot, began: ms(started.began) };
+        self.running.insert(started.attempt.id, running);
     }
 
     /// Those that have not ended.

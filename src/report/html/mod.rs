@@ -50,7 +50,7 @@ impl Reporter for HtmlReporter {
     fn event(&mut self, event: &Event, told: Option<&str>) -> io::Result<()> {
         match event {
             Event::RunStarted(started) => self.run.started(started),
-            Event::AttemptStarted { attempt, job } => self.run.started_attempt(*attempt, job),
+            Event::AttemptStarted(started) => self.run.started_attempt(started),
             Event::Governor { at, decision, job } => self.run.decided(*at, decision, job.as_deref()),
             Event::AttemptFinished(attempt) => return self.attempt_finished(attempt, told),
             Event::GivenUp { attempt, job } => self.run.given_up(attempt.job, job),

@@ -40,7 +40,7 @@ const CAME = {
   evicted: { letter: "E", colour: "--evicted", on: "--on-soft", pattern: "dots", word: "evicted, runs again" },
   leak: { letter: "L", colour: "--leak", on: "--on-bar", pattern: "flat", word: "leaked" },
   infra: { letter: "I", colour: "--infra", on: "--on-bar", pattern: "flat", word: "failed by its environment" },
-  unseen: { letter: "?", colour: "--soft", on: "--on-bar", pattern: "flat", word: "only its driver saw how it ended" },
+  unseen: { letter: "?", colour: "--soft", on: "--on-bar", pattern: "flat", word: "sandtest did not see how it ended" },
   running: { letter: "…", colour: "--soft", on: "--on-bar", pattern: "steep", word: "had not ended" },
 };
 

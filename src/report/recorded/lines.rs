@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::{Numbers, Told};
 use crate::model::diagnosis::Diagnosis;
 use crate::model::event::{
-    AttemptFinished, BrokerNews, BrokerPlace, Captured, Event, RunFinished, RunStarted, SpawnError, Tries,
+    AttemptFinished, AttemptStarted, BrokerNews, BrokerPlace, Captured, Event, RunFinished, RunStarted,
+    SpawnError, Tries,
 };
 use crate::model::governor::{Action, Decision, Governed, Signal, State};
 use crate::model::isolation::Missing;
@@ -35,6 +36,7 @@ pub enum Line {
         #[serde(flatten)]
         news: NewsLine,
     },
+    AttemptStarted(StartedLine),
     AttemptSlow {
         job: String,
         attempt: u32,
@@ -120,13 +122,23 @@ pub struct GovernorLine {
 }
 
 #[derive(Debug, Deserialize)]
+pub struct StartedLine {
+    job: String,
+    driver: Option<String>,
+    attempt: u32,
+    slot: u32,
+    began_ms: f64,
+    limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
 pub struct AttemptLine {
-    pub job: String,
+    job: String,
     driver: Option<String>,
     test: Option<String>,
-    pub attempt: u32,
-    pub slot: u32,
-    pub outcome: Outcome,
+    attempt: u32,
+    slot: u32,
+    outcome: Outcome,
     cause: Cause,
     verdict: Option<Verdict>,
     failed: Option<bool>,
@@ -137,7 +149,7 @@ pub struct AttemptLine {
     exit_code: Option<i32>,
     signal: Option<i32>,
     spawn_error: Option<String>,
-    pub began_ms: f64,
+    began_ms: f64,
     ended_ms: f64,
     wall_ms: f64,
     cpu_ms: Option<f64>,
@@ -212,20 +224,10 @@ struct GovernedLine {
 }
 
 impl Line {
-    /// When it was told, as far as it says.
-    pub fn at(&self) -> Option<Duration> {
-        match self {
-            Line::Governor(decided) => Some(time(decided.at_ms)),
-            Line::Broker { at_ms, .. } => Some(time(*at_ms)),
-            Line::AttemptFinished(attempt) => Some(time(attempt.ended_ms)),
-            Line::RunFinished(finished) => Some(time(finished.wall_ms)),
-            _ => None,
-        }
-    }
-
     pub fn job(&self) -> Option<&str> {
         match self {
             Line::Governor(decided) => decided.job.as_deref(),
+            Line::AttemptStarted(started) => Some(&started.job),
             Line::AttemptSlow { job, .. }
             | Line::RetryUnsettled { job, .. }
             | Line::RetryGivenUp { job, .. } => Some(job),
@@ -240,6 +242,7 @@ impl Line {
             Line::RunStarted(started) => Event::RunStarted(started.event()),
             Line::Governor(decided) => decided.event(numbers),
             Line::Broker { at_ms, news } => Event::Broker { at: time(at_ms), news: news.news()? },
+            Line::AttemptStarted(started) => Event::AttemptStarted(started.event(numbers)),
             Line::AttemptSlow { job, attempt, slot, elapsed_ms } => Event::Slow {
                 attempt: Attempt { id: numbers.id(&job, attempt), slot },
                 job,
@@ -321,6 +324,18 @@ impl GovernorLine {
     }
 }
 
+impl StartedLine {
+    fn event(self, numbers: &Numbers) -> AttemptStarted {
+        AttemptStarted {
+            attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
+            job: self.job,
+            driver: self.driver,
+            began: time(self.began_ms),
+            limits: self.limits,
+        }
+    }
+}
+
 impl AttemptLine {
     fn event(self, numbers: &Numbers) -> AttemptFinished {
         let passes = matches!(self.verdict, None | Some(Verdict::Pass | Verdict::Flaky | Verdict::Unseen));
@@ -399,7 +414,7 @@ impl RunFinishedLine {
 }
 
 /// Of a figure in milliseconds, which may be anything; to the microsecond, as it was written.
-pub fn time(milliseconds: f64) -> Duration {
+fn time(milliseconds: f64) -> Duration {
     Duration::from_micros((milliseconds * 1e3).round() as u64).min(LONGEST)
 }
 

@@ -1,23 +1,23 @@
 //! A run's events, read again from the lines that [`super::json`] wrote: what any report makes of a run it makes of its record.
 //!
 //! ```text
-//! lines ─▶ events, with the words that were found for them then ─▶ starts put where they belong
+//! lines ─▶ events, with the words that were found for them then ─▶ of a run that was cut off, the ends that it lacks
 //! ```
 //!
 //! - [`lines`]: what stands in a line, and the event that it stands for
+//! - [`cut_off`]: what can be said of a run without its end
 //!
-//! A run that was killed may end in half a line: that is passed over. Starts are not on record: an attempt that ended tells
-//! when it began, and one that was in mid-run when all was killed is not known of.
+//! A run that was killed may end in half a line: that is passed over.
 
+pub mod cut_off;
 mod lines;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
-use std::time::Duration;
 
-use self::lines::{AttemptLine, Line, time};
-use crate::model::event::{Event, RunFinished};
-use crate::model::{Attempt, AttemptId, Cause, JobId, Outcome, Verdict};
+use self::lines::Line;
+use crate::model::event::Event;
+use crate::model::{AttemptId, JobId};
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -55,92 +55,16 @@ pub fn read(lines: &mut impl BufRead) -> io::Result<Vec<Told>> {
         }
     }
     let numbers = Numbers::of(&parsed);
-    let mut starts = starts(&parsed).into_iter().peekable();
-    let mut events = Vec::with_capacity(2 * parsed.len());
-    for line in parsed {
-        let until = line.at();
-        while let Some(start) = starts.next_if(|start| until.is_some_and(|until| start.at <= until)) {
-            let id = numbers.id(&start.job, start.number);
-            let attempt = Attempt { id, slot: start.slot };
-            events.push(Told { event: Event::AttemptStarted { attempt, job: start.job }, words: None });
-        }
-        events.extend(line.told(&numbers));
-    }
-    Ok(events)
+    Ok(parsed.into_iter().filter_map(|line: Line| line.told(&numbers)).collect())
 }
 
-/// What a run without an end has come to by now, or had when it was killed: that is an interruption.
-pub fn end_until_now(events: &[Told], killed: bool) -> RunFinished {
-    let closed = killed.then_some(Cause::Interrupted);
-    let mut end = RunFinished { interrupted: killed, closed, ..RunFinished::default() };
-    let mut jobs = 0;
-    for Told { event, .. } in events {
-        match event {
-            Event::RunStarted(started) => jobs = started.jobs as u64,
-            Event::AttemptFinished(attempt) => {
-                end.wall = end.wall.max(attempt.ended);
-                end.leaked += attempt.evidence.leaked_count;
-                match attempt.verdict {
-                    Some(verdict) => {
-                        *(match verdict {
-                            Verdict::Unseen => &mut end.unseen,
-                            _ if attempt.failed => &mut end.failed,
-                            _ => &mut end.passed,
-                        }) += 1;
-                        end.flaky += u64::from(verdict == Verdict::Flaky);
-                    }
-                    None => end.evictions += u64::from(attempt.retry_in.is_none()),
-                }
-            }
-            Event::GivenUp { .. } => end.failed += 1,
-            _ => {}
-        }
-    }
-    end.not_run = jobs.saturating_sub(end.passed + end.failed + end.unseen);
-    end
-}
-
-/// When an attempt began.
-struct Start {
-    at: Duration,
-    job: String,
-    number: u32,
-    slot: u32,
-}
-
-/// All of them, in their order.
-fn starts(lines: &[Line]) -> Vec<Start> {
-    // What could not be started did not.
-    let started = attempts(lines).filter(|attempt| attempt.outcome != Outcome::SpawnFailed);
-    let start = |attempt: &AttemptLine| Start {
-        at: time(attempt.began_ms),
-        job: attempt.job.clone(),
-        number: attempt.attempt,
-        slot: attempt.slot,
-    };
-    let mut starts: Vec<Start> = started.map(start).collect();
-    starts.sort_by_key(|start| start.at);
-    starts
-}
-
-fn attempts(lines: &[Line]) -> impl Iterator<Item = &AttemptLine> {
-    lines.iter().filter_map(|line| match line {
-        Line::AttemptFinished(attempt) => Some(&**attempt),
-        _ => None,
-    })
-}
-
-/// The jobs' places in the run, as far as is known: in the order in which they began.
+/// The jobs' places in the run, as far as is known: in the order in which they are told of.
 struct Numbers(BTreeMap<String, u32>);
 
 impl Numbers {
     fn of(lines: &[Line]) -> Numbers {
-        let mut first: Vec<(Duration, &str)> =
-            attempts(lines).map(|attempt| (time(attempt.began_ms), attempt.job.as_str())).collect();
-        first.sort_unstable();
-        let others = lines.iter().filter_map(Line::job);
         let mut numbers = BTreeMap::new();
-        for job in first.into_iter().map(|(_, job)| job).chain(others) {
+        for job in lines.iter().filter_map(Line::job) {
             let next = numbers.len() as u32;
             numbers.entry(job.to_owned()).or_insert(next);
         }

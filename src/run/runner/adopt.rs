@@ -22,7 +22,7 @@ use crate::kernel::{KernelError, pidfd};
 use crate::model::Attempt;
 use crate::model::event::SpawnError;
 use crate::policy::tuning::MOVES_STREAM;
-use crate::run::attempt::{First, News, Prepared, Shared};
+use crate::run::attempt::{First, Prepared, Shared};
 use crate::run::live::{Live, Samples};
 use crate::run::settle::Leftovers;
 use crate::run::wait;
@@ -90,8 +90,7 @@ pub(in crate::run) async fn supervise(
         frozen: Cell::default(),
         samples: RefCell::new(Samples::default()),
     });
-    shared.live.insert(attempt.id, live.clone());
-    let _ = shared.news.send(News::Started(attempt));
+    shared.has_begun(attempt, began, &live);
 
     let mut seen = wait::another(&live, &peer).await;
     let ended = shared.clock.now();
