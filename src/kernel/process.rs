@@ -10,6 +10,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::observe::listening;
 use crate::model::{Process, text};
 
+/// Its working directory; `None` if it is gone or another user's.
+pub fn folder(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {

@@ -80,7 +80,7 @@ impl Arrivals {
     fn meet(&mut self, id: JobId, arrival: Arrival) -> (Job, String) {
         let worker = self.workers.name(&arrival.request.words, arrival.peer.pid);
         let at_once = worker.is_some();
-        let (mut name, kin) = (worker.unwrap_or_else(|| name(&arrival.request)), kin(&arrival.request));
+        let (mut name, kin) = (worker.unwrap_or_else(|| self::name(&arrival)), kin(&arrival.request));
         let count = self.names.entry(name.clone()).or_default();
         *count += 1;
         if *count > 1 {
@@ -189,14 +189,22 @@ impl Drive {
     }
 }
 
-/// What it is called: the binary as cargo knows it, and what it is to run; else its command line.
-fn name(request: &Request) -> String {
+/// What it is called: the binary as its driver knows it, and what it is to run; else its command line.
+fn name(arrival: &Arrival) -> String {
+    let binary = binary(&arrival.request);
+    let package = is_gos(&binary).then(|| below_here(&process::folder(arrival.peer.pid)?)).flatten();
+    called(&arrival.request, package.and_then(|package| package.parent().map(|parent| parent.join(&binary))))
+}
+
+/// `in_package`: the binary, where that says more than its name.
+fn called(request: &Request, in_package: Option<PathBuf>) -> String {
     let text = |word: &OsString| word.to_string_lossy().into_owned();
     let (binary, arguments) = (binary(request), &request.words[1..]);
     let is_cargos = !request.package.is_empty();
     let is_switch = |word: &&OsString| word.as_encoded_bytes().starts_with(b"-");
     // Of the switches of libtest and of go's tests none says what is run.
-    let drop_switches = is_cargos || binary.ends_with(".test");
+    let drop_switches = is_cargos || is_gos(&binary);
+    let binary = in_package.map_or(binary, |path| path.display().to_string());
     let rest: Vec<String> =
         arguments.iter().filter(|word| !drop_switches || !is_switch(word)).map(text).collect();
     let mut name = harmless(&[vec![binary], rest].concat().join(" "));
@@ -205,6 +213,16 @@ fn name(request: &Request) -> String {
         name += "...";
     }
     name
+}
+
+/// Packages of go may have the same name; each is tested in its own folder.
+fn is_gos(binary: &str) -> bool {
+    binary.ends_with(".test")
+}
+
+/// Where a folder is, seen from where the run began.
+fn below_here(folder: &Path) -> Option<PathBuf> {
+    folder.strip_prefix(std::env::current_dir().ok()?).ok().map(Path::to_owned)
 }
 
 /// Those with the same one are alike.
@@ -244,7 +262,7 @@ mod tests {
     use super::*;
 
     fn named(package: &str, words: &[&str]) -> String {
-        name(&Request { package: package.into(), words: words.iter().map(Into::into).collect() })
+        called(&Request { package: package.into(), words: words.iter().map(Into::into).collect() }, None)
     }
 
     #[test]
@@ -256,6 +274,11 @@ mod tests {
         assert_eq!(named("semver", &[target]), "semver::test_version");
         assert_eq!(named("semver", &["/tmp/rustdoctestA/rust_out"]), "semver (doctest)");
         assert_eq!(named("", &["/tmp/go-build1/b001/shape.test", "-test.timeout=10m0s"]), "shape.test");
+        let request = Request {
+            package: "".into(),
+            words: vec!["/tmp/go-build1/b002/shape.test".into(), "-test.v".into()],
+        };
+        assert_eq!(called(&request, Some("internal/shape.test".into())), "internal/shape.test");
         assert_eq!(named("", &["./check-it", "-v", "a b\x1b"]), "check-it -v a b?");
         assert_eq!(named("", &["x", &"y".repeat(500)]).len(), LONGEST_NAME + 3);
     }
