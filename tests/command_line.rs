@@ -523,6 +523,9 @@ fn a_bad_project_file_is_shown_with_its_place_and_nothing_starts() {
     let ran = scene.run(&["--", "touch", "ran"]);
     assert_eq!((ran.code, scene.path("ran").exists()), (125, false));
     assert!(ran.err.contains("sandtest.yaml:3:5: unknown key \"tiemout\" in `rules`"), "{}", ran.err);
+    let ran = Scene::new().file("sandtest.yml", b"rules: [{match: x, memory: 80M}]\n").run(&["--", "true"]);
+    assert_eq!(ran.code, 125);
+    assert!(ran.err.contains("sandtest.yml is not read") && ran.err.contains("sandtest.yaml"), "{}", ran.err);
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn isolation(tier: Tier, who: Enforcement) -> Isolation {
 fn started(isolation: Isolation, pass_through: bool) -> Event {
     Event::RunStarted(RunStarted {
         run: RunId("6b000000-1-7".into()),
+        name: "jobs.txt".into(),
         time: Duration::from_millis(1_795_000_000_123),
         profile: "mine".into(),
         isolation,

@@ -110,11 +110,11 @@ fn runs_are_listed_and_found_by_the_beginning_of_their_names() {
     scene.run(&["exec", "--", "sh", "-c", "exit 7"]);
     let list = scene.show(&["--list"]);
     let lines: Vec<&str> = list.lines().collect();
-    assert!(lines[0].contains("  1 passed, 1 failed in ") && lines[0].ends_with(" ago"), "{list}");
-    assert!(lines[1].contains("  0 passed, 1 failed in "), "{list}");
+    assert!(lines[0].contains("  jobs: 1 passed, 1 failed in ") && lines[0].ends_with(" ago"), "{list}");
+    assert!(lines[1].contains("  sh -c 'exit 7': 0 passed, 1 failed in "), "{list}");
     let first = lines[0].split(' ').next().unwrap();
     let shown = scene.show(&["--run", first]);
-    assert!(shown.starts_with(&format!("run {first}, ")) && shown.contains("FAIL 1"), "{shown}");
+    assert!(shown.starts_with(&format!("run {first} of jobs, ")) && shown.contains("FAIL 1"), "{shown}");
     assert!(scene.show(&[]).contains("FAIL 7"), "the last one");
     let unknown = scene.run(&["show", "--run", "9"]);
     assert_eq!(unknown.status.code(), Some(125));

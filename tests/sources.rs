@@ -164,11 +164,15 @@ fn what_is_no_list_is_told_and_nothing_runs() {
     // Whole, they run.
     assert_eq!(scene.run(&["--each", "binary", "--", "./suite"]).code, 0);
 
+    let ran = scene.run(&["--each", "test", "--", "pytest", "--co", "."]);
+    assert_eq!(ran.code, 125);
+    assert!(ran.err.contains("runs nothing; sandtest exec --list"), "{}", ran.err);
     for command in [&["make", "check"][..], &["go", "test"], &["./nothing"], &["cargo", "build"]] {
         let ran = scene.run(&[&["--each", "test", "--"], command].concat());
         assert_eq!(ran.code, 125);
         assert!(
-            ran.err.contains("is not understood as a test command") && ran.err.contains("cargo test, pytest"),
+            ran.err.contains(&format!("{} is not understood as a test command", command.join(" ")))
+                && ran.err.contains("cargo test, pytest"),
             "{}",
             ran.err
         );

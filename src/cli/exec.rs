@@ -20,6 +20,7 @@ use crate::kernel::guardian::Guardian;
 use crate::kernel::process;
 use crate::model::profile::JobSettings;
 use crate::model::retry::LeakPolicy;
+use crate::model::text::cut;
 use crate::model::{Bytes, Isolation, Job, JobId, Limits, MaxFail, Profile, Tier};
 use crate::profile::Rules;
 use crate::profile::ending::{Flaky, Leak, Retries, RetryCount};
@@ -45,6 +46,9 @@ const MOST_WARNINGS: usize = 10;
 
 /// And so are more shards than this.
 const MOST_SHARDS: u32 = 100_000;
+
+/// Letters of a run's name: a command line may have thousands.
+const LONGEST_NAME: usize = 300;
 
 /// Options of `sandtest exec`.
 #[derive(Debug, Args)]
@@ -291,8 +295,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         None => most.min(count),
     }
     .max(1);
+    let name = run_name(args, &jobs);
     let introduction = Introduction {
-        name: run_name(args, &jobs),
+        name: name.clone(),
         jobs: &jobs,
         parallel,
         groups: profile.groups.values().copied().collect(),
@@ -320,6 +325,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
         Err(why) => (None, Some(why)),
     };
     let plan = Plan {
+        name,
         jobs,
         parallel,
         served,
@@ -402,13 +408,18 @@ fn kins(drafts: &[Draft]) -> Vec<String> {
 /// What people know the run by.
 fn run_name(args: &ExecArgs, jobs: &[Job]) -> String {
     let first = || jobs.first().map_or(String::new(), |job| job.name.clone());
-    match &args.jobs_from {
+    let name = match &args.jobs_from {
         Some(path) if path == Path::new("-") => {
             format!("{}, and {} more", first(), jobs.len().saturating_sub(1))
         }
         Some(path) => path.display().to_string(),
-        None => first(),
-    }
+        None => {
+            let words: Vec<String> =
+                args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            shell_words::join(&words)
+        }
+    };
+    cut(name, LONGEST_NAME)
 }
 
 /// The folder for the jobs' temporary directories; without it they have the one that we were given.

@@ -9,12 +9,16 @@ use clap::Args;
 use super::exit_code::{OK, OWN_FAILURE};
 use super::reports::{ReportArgs, Reports, tell};
 use crate::model::Fate;
-use crate::model::event::Event;
+use crate::model::event::{Event, RunStarted};
+use crate::model::text::escaped;
 use crate::report::paragraph::short;
 use crate::report::recorded::{self, Told, cut_off};
 use crate::report::story::Story;
-use crate::report::terminal::TerminalReporter;
+use crate::report::terminal::{Look, TerminalReporter};
 use crate::run::kept::{self, Kept};
+
+/// Columns for all but a run's name, where those are few.
+const WIDEST: usize = 60;
 
 /// Options of `sandtest show`.
 #[derive(Debug, Args)]
@@ -61,7 +65,8 @@ fn show(args: &ShowArgs) -> Result<(), String> {
     }
     let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
-        print(&format!("run {}{}{}\n", kept.run, ago(began(&events)), how_it_is_shown));
+        let (name, began) = began(&events).map_or(("", None), |started| (&*started.name, Some(started.time)));
+        print(&format!("run {} of {}{}{how_it_is_shown}\n", kept.run, escaped(name), ago(began)));
         reports.add(TerminalReporter::on_stdout(), None);
     }
     play(&events, &mut reports);
@@ -86,12 +91,13 @@ fn list() -> Result<(), String> {
     if runs.is_empty() {
         return kept::find(None).map(drop).map_err(|error| error.to_string());
     }
+    let look = Look::of(&console::Term::stdout());
     for kept in runs {
         let line = match events(&kept) {
             Ok(events) => {
                 let story = Story::of_run(events);
-                let time = story.time();
-                format!("{}  {}{}", kept.run, story.came_to(unfinished(kept.fate)), ago(time))
+                let came_to = story.came_to(unfinished(kept.fate));
+                format!("{}  {}: {came_to}{}", kept.run, look.cut(story.name(), WIDEST), ago(story.time()))
             }
             Err(error) => format!("{}  {error}", kept.run),
         };
@@ -100,9 +106,9 @@ fn list() -> Result<(), String> {
     Ok(())
 }
 
-fn began(events: &[Told]) -> Option<Duration> {
+fn began(events: &[Told]) -> Option<&RunStarted> {
     events.iter().find_map(|told| match &told.event {
-        Event::RunStarted(started) => Some(started.time),
+        Event::RunStarted(started) => Some(started),
         _ => None,
     })
 }

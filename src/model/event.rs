@@ -109,6 +109,8 @@ pub struct BrokerPlace {
 pub struct RunStarted {
     /// The run's id.
     pub run: RunId,
+    /// Its command line, or the file that its jobs are from.
+    pub name: String,
     /// When it began, since 1970-01-01 UTC.
     pub time: Duration,
     /// Name of the profile in force.

@@ -5,6 +5,15 @@ pub fn harmless(name: &str) -> String {
     name.replace(acts, "?")
 }
 
+/// The first `most` letters of it, with `...` behind them if there are more.
+pub fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text += "...";
+    }
+    text
+}
+
 /// The same with nothing lost: such letters as escapes, a tab as two spaces.
 pub fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

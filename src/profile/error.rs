@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::place::Place;
+use super::project;
 
 /// Why there is no profile to run with.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,12 @@ pub enum ProfileError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file that was meant as the project's own.
+    #[error("{path} is not read: a project's file of rules and groups is called {wanted}; rename it", wanted = project::FILE)]
+    ProjectMisnamed {
+        /// Which.
+        path: PathBuf,
     },
     /// The project's own file where a profile is wanted.
     #[error(

@@ -27,6 +27,9 @@ pub struct ProjectFile {
     pub rules: Option<Vec<Rule>>,
 }
 
+/// A name that others give such files. What stands in it was meant to hold.
+const MISNAMED: &str = "sandtest.yml";
+
 /// Whether a path names a project's file rather than a profile.
 pub fn is_project(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == FILE)
@@ -35,9 +38,16 @@ pub fn is_project(path: &Path) -> bool {
 /// Reads the file, if it is there.
 pub(super) fn read(path: &Path) -> Result<Option<(Source, ProjectFile)>, ProfileError> {
     let source = match Source::read(path, Home::Path) {
-        Err(ProfileError::Read { source, .. }) if is_absence(&source) => return Ok(None),
+        Err(ProfileError::Read { source, .. }) if is_absence(&source) => {
+            return refuse_misnamed(path).map(|()| None);
+        }
         source => source?,
     };
     let file = parse_as(&source, keys::PROJECT, "rules: []")?;
     Ok(Some((source, file)))
+}
+
+fn refuse_misnamed(path: &Path) -> Result<(), ProfileError> {
+    let path = path.with_file_name(MISNAMED);
+    if path.exists() { Err(ProfileError::ProjectMisnamed { path }) } else { Ok(()) }
 }

@@ -33,6 +33,7 @@ pub struct JsonReporter<W> {
 enum Line<'a> {
     RunStarted {
         run: &'a RunId,
+        name: &'a str,
         time_ms: f64,
         profile: &'a str,
         isolation: Tier,
@@ -222,6 +223,7 @@ impl<W: Write> JsonReporter<W> {
         self.isolation = Some(started.isolation.clone());
         self.write(&Line::RunStarted {
             run: &started.run,
+            name: &started.name,
             time_ms: ms(started.time),
             profile: &started.profile,
             isolation: started.isolation.tier,

@@ -120,6 +120,11 @@ impl Story {
         names
     }
 
+    /// What was run: a command line, or the file that the jobs were from.
+    pub fn name(&self) -> &str {
+        self.started.as_ref().map_or("", |started| &started.name)
+    }
+
     /// When it began, since 1970-01-01 UTC.
     pub fn time(&self) -> Option<Duration> {
         self.started.as_ref().map(|started| started.time)
@@ -128,8 +133,8 @@ impl Story {
     /// The run in a line. `fate`: what became of it, if it has no end.
     pub fn headline(&self, fate: &str) -> String {
         let terms = self.started.as_ref().map_or(String::new(), |started| {
-            let RunStarted { run, profile, isolation, .. } = started;
-            format!(" {}, profile {profile}, isolation {}", run.0, isolation.tier)
+            let RunStarted { run, name, profile, isolation, .. } = started;
+            format!(" {} of {}, profile {profile}, isolation {}", run.0, escaped(name), isolation.tier)
         });
         format!("run{terms}: {}", self.came_to(fate))
     }
@@ -285,7 +290,7 @@ mod tests {
         let passed =
             r#""verdict":"pass","frozen_ms":0.0,"memory_peak":1048576,"output":{"bytes":9,"file":"/o"}"#;
         let mut lines = vec![
-            r#"{"event":"run-started","run":"6b01","profile":"native","isolation":"cgroup","budget":{},"jobs":2,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
+            r#"{"event":"run-started","run":"6b01","name":"jobs","profile":"native","isolation":"cgroup","budget":{},"jobs":2,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
         ];
         lines.extend((1..=7).map(|at| decided(at, "null", "hold")));
         lines.extend([decided(300, r#""hog""#, "freeze"), decided(400, r#""other""#, "freeze")]);
@@ -301,7 +306,7 @@ mod tests {
             r#"{"event":"attempt-fin"#.into(),
         ]);
         let story = Story::of_run(recorded::read(&mut lines.join("\n").as_bytes()).unwrap());
-        assert_eq!(story.headline("killed"), "run 6b01, profile native, isolation cgroup: killed");
+        assert_eq!(story.headline("killed"), "run 6b01 of jobs, profile native, isolation cgroup: killed");
         assert_eq!(
             (story.jobs("ho"), story.jobs("other"), story.remarkable()),
             (vec!["hog"], vec![], vec!["hog"])

@@ -183,6 +183,7 @@ impl Drive {
         let plan = &self.shared.plan;
         report(&Event::RunStarted(RunStarted {
             run: plan.id.clone(),
+            name: plan.name.clone(),
             time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             profile: plan.profile.name.clone(),
             isolation: plan.isolation.clone(),

@@ -18,6 +18,8 @@ use crate::model::{Isolation, Job, Limits, MaxFail, Profile, RunId};
 pub struct Plan {
     /// The run's id.
     pub id: RunId,
+    /// Its command line, or the file that its jobs are from.
+    pub name: String,
     /// What to execute, in this order.
     pub jobs: Vec<Job>,
     /// The profile in force, command line included.

@@ -56,6 +56,7 @@ pub struct Collected {
 #[derive(Debug)]
 pub struct Head {
     pub run: String,
+    pub name: String,
     pub profile: String,
     pub isolation: String,
     pub budget: Option<Bytes>,
@@ -114,6 +115,7 @@ impl Collected {
             (!absent.is_empty()).then(|| format!("the governor does without: {}", absent.join(", ")));
         self.head = Some(Head {
             run: started.run.0.clone(),
+            name: harmless(&started.name),
             profile: harmless(&started.profile),
             isolation: started.isolation.tier.to_string(),
             budget: started.budget.memory_max,

@@ -156,6 +156,7 @@ pub fn head(run: &Collected) -> String {
 fn facts(head: &Head) -> String {
     let facts = [
         ("run", head.run.clone()),
+        ("name", head.name.clone()),
         ("profile", head.profile.clone()),
         ("isolation", head.isolation.clone()),
         ("budget", head.budget.map_or("no limit".into(), |budget| budget.to_string())),

@@ -62,6 +62,8 @@ pub enum Line {
 pub struct RunStartedLine {
     run: RunId,
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     time_ms: f64,
     profile: String,
     isolation: Tier,
@@ -281,6 +283,7 @@ impl RunStartedLine {
         };
         RunStarted {
             run: self.run,
+            name: self.name,
             time: time(self.time_ms),
             profile: self.profile,
             isolation,

@@ -13,7 +13,7 @@ use crate::broker::client::JobWords;
 use crate::kernel::files::Dir;
 use crate::kernel::{pidfd, process};
 use crate::model::job::group_variable;
-use crate::model::text::harmless;
+use crate::model::text::{cut, harmless};
 use crate::model::{Attempt, AttemptId, Command, Job, JobId};
 use crate::run::drive::Drive;
 use crate::run::live::Live;
@@ -207,12 +207,7 @@ fn called(request: &Request, in_package: Option<PathBuf>) -> String {
     let binary = in_package.map_or(binary, |path| path.display().to_string());
     let rest: Vec<String> =
         arguments.iter().filter(|word| !drop_switches || !is_switch(word)).map(text).collect();
-    let mut name = harmless(&[vec![binary], rest].concat().join(" "));
-    if let Some((end, _)) = name.char_indices().nth(LONGEST_NAME) {
-        name.truncate(end);
-        name += "...";
-    }
-    name
+    cut(harmless(&[vec![binary], rest].concat().join(" ")), LONGEST_NAME)
 }
 
 /// Packages of go may have the same name; each is tested in its own folder.

@@ -63,7 +63,7 @@ pub enum SourceError {
          --shards N as N"
     )]
     Unknown {
-        /// The first word.
+        /// Its first words.
         command: String,
     },
     /// An argument that can't be had with these options.
@@ -149,6 +149,12 @@ pub fn find(words: &[OsString], wanted: &Wanted) -> Result<Found, SourceError> {
         _ if program.as_bytes().contains(&b'/') && Path::new(program).is_file() => {
             binaries::find(words, wanted).map(|drafts| Found { drafts, no_fail_fast: false })
         }
-        _ => Err(SourceError::Unknown { command: escaped(&program.to_string_lossy()) }),
+        _ => {
+            let is_option = |word: &&OsString| word.as_bytes().starts_with(b"-");
+            let subcommand = words.get(1).filter(|word| !is_option(word));
+            let first: Vec<_> =
+                words.iter().take(1).chain(subcommand).map(|word| word.to_string_lossy()).collect();
+            Err(SourceError::Unknown { command: escaped(&first.join(" ")) })
+        }
     }
 }

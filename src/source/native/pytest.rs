@@ -143,6 +143,11 @@ fn is_count_of_workers(text: &str) -> bool {
 
 pub(super) fn find(words: &[OsString], wanted: &Wanted) -> Result<Found, SourceError> {
     let arguments = Arguments::parse(words);
+    if arguments.options.iter().any(|option| option == "--collect-only" || option == "--co") {
+        return Err(SourceError::Argument(
+            "pytest --collect-only runs nothing; sandtest exec --list lists the jobs".into(),
+        ));
+    }
     // By file, in pytest's order.
     let mut files: Vec<(OsString, Vec<OsString>)> = Vec::new();
     for id in list(&arguments, wanted)? {
