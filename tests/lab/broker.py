@@ -6,12 +6,12 @@ usage: broker.py SANDTEST HOG [PART-OF-A-NAME]
 As dev: the user's service. As root: the system's, with users dev and dev2.
 Needs a guest with systemd and cgroup v2 (scripts/lab/run-in-vm). What a user can't show is skipped, counted and named.
 """
-import contextlib, glob, json, os, pwd, re, shlex, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import contextlib, glob, json, os, pwd, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+
+from common import SLOW, TESTS, Skip, equal, eventually, play, test
 
 SANDTEST = HOG = None
 MIB = 1 << 20
-TESTS, SKIPPED = [], []
-SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
 ROOT = os.geteuid() == 0
 OPTION = ["--system"] if ROOT else []
 SYSTEMCTL = ["systemctl"] if ROOT else ["systemctl", "--user"]
@@ -19,27 +19,11 @@ UNITS = "/etc/systemd/system" if ROOT else os.path.expanduser("~/.config/systemd
 SOCKET = "/run/sandtest/broker.sock" if ROOT else f"/run/user/{os.getuid()}/sandtest/broker.sock"
 
 
-def test(f): TESTS.append(f); return f
-
-
-class Skip(Exception): pass
-
-
 def call(*words, code=0, **kind):
     """Runs it; what it printed. Fails if it ends otherwise than by `code`."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=60 * max(1, SLOW / 10), **kind)
     assert done.returncode == code, f"{' '.join(words)}: {done.returncode}, wanted {code}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-def equal(what, got, wanted): assert got == wanted, f"{what}: {got!r}, wanted {wanted!r}"
-
-
-def eventually(what, holds, seconds=1.0):
-    end = time.monotonic() + seconds * max(1, SLOW / 10)
-    while not holds():
-        assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(0.01)
 
 
 def awake():
@@ -516,20 +500,8 @@ def main(args):
         SANDTEST, HOG = (shutil.copy(path, "/usr/local/bin/") for path in (SANDTEST, HOG))
     only = args[0] if args else ""
     print(f"the broker's service as uid {os.geteuid()}", flush=True)
-    passed = failed = 0
-    for f in (f for f in TESTS if only in f.__name__):
-        begin = time.monotonic()
-        try: f(); passed += 1
-        except Skip as why: SKIPPED.append(f"{f.__name__}: {why}"); continue
-        except Exception as e:
-            failed += 1
-            print("FAIL ", f.__name__, "-", str(e)[:1500] or type(e).__name__, flush=True)
-            continue
-        print(f"ok    {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
-    if PLACED: service("uninstall")
-    for line in SKIPPED: print("skip ", line)
-    print(f"{passed} passed, {failed} failed, {len(SKIPPED)} skipped")
-    sys.exit(1 if failed else 0)
+    undo = lambda: PLACED and service("uninstall")
+    play([f for f in TESTS if only in f.__name__], at_the_end=undo)
 
 
 main(sys.argv[1:])

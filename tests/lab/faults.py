@@ -8,19 +8,11 @@ or user can't show is skipped, and skips are counted and named at the end. --mix
 """
 import glob, json, os, pty, random, re, shlex, signal, subprocess, sys, tempfile, time
 
+import common
+from common import SLOW, STARTED, TESTS, Result, Skip, equal, eventually, groups, kill, play, test
+
 SANDTEST = None
-FAULTS, SKIPPED, STARTED = [], [], set()
-SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
 MARK = f"7{os.getpid() % 100000:05d}"                   # an argument of sleep that nobody else uses
-
-
-def fault(f): FAULTS.append(f); return f
-
-
-class Skip(Exception): pass
-
-
-class Result: pass
 
 
 def start(*args, stdin=subprocess.DEVNULL, env=None, events=None, **kind):
@@ -45,30 +37,7 @@ def run(*args, stdin="", env=None, timeout=60, **kind):
     return r
 
 
-def equal(what, got, wanted): assert got == wanted, f"{what}: {got!r}, wanted {wanted!r}"
-
-
-def alive(mark=MARK):
-    """Processes that carry the mark in their command line."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try: words = open(path, "rb").read().split(b"\0")
-        except OSError: continue
-        if mark.encode() in words and str(os.getpid()) != path.split("/")[2]: found.append(int(path.split("/")[2]))
-    return found
-
-
-def groups():
-    """Groups of the runs started here, anywhere. A run's id ends in its process id; others may run beside us."""
-    found = glob.glob("/sys/fs/cgroup/**/sandtest-*", recursive=True)
-    return [d for d in found if os.path.isdir(d) and int(re.search(r"-(\d+)(\.scope)?$", d)[1]) in STARTED]
-
-
-def eventually(what, holds, seconds=1.0):
-    end = time.monotonic() + seconds * max(1, SLOW / 10)
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
+def alive(mark=MARK): return common.alive(mark)
 
 
 def no_groups_left():
@@ -90,7 +59,7 @@ def tier():
 HOG = "b = [bytearray(4 << 20) for _ in range({mib} // 4)]; import time; time.sleep(20)"
 
 
-@fault
+@test
 def f01_a_grandchild_that_escapes_is_killed_and_named():
     # What it writes to is closed by the exec, which is waited for so.
     code = ("import os\n"
@@ -111,7 +80,7 @@ def f01_a_grandchild_that_escapes_is_killed_and_named():
     assert time.monotonic() - begin < 20 * max(1, SLOW / 4)
 
 
-@fault
+@test
 def f02_a_fork_bomb_meets_its_limit():
     bomb = "import os, time\nwhile True:\n  try:\n    if os.fork() == 0: time.sleep(30); os._exit(0)\n  except OSError: os._exit(9)"
     r = run("--pids", "40", "--", *python(bomb))
@@ -120,7 +89,7 @@ def f02_a_fork_bomb_meets_its_limit():
     no_groups_left()
 
 
-@fault
+@test
 def f03_a_hog_of_three_processes_dies_together_and_alone():
     hog = HOG.format(mib=240)
     code = f"import os, subprocess\nc = [subprocess.Popen(['sleep', '{MARK}']) for _ in range(2)]\n{hog}"
@@ -135,7 +104,7 @@ def f03_a_hog_of_three_processes_dies_together_and_alone():
     equal("alive", alive(), [])
 
 
-@fault
+@test
 def f04_a_filler_of_shared_memory_is_an_oom_of_its_own_and_its_memory_comes_back():
     if "memory_max" in SAMPLED: raise Skip("shared memory belongs to no process, so it can't be sampled")
     name = f"/dev/shm/sandtest-{MARK}"
@@ -149,7 +118,7 @@ def f04_a_filler_of_shared_memory_is_an_oom_of_its_own_and_its_memory_comes_back
     equal("the next one", run("--memory", "64M", "--", "true").code, 0)
 
 
-@fault
+@test
 def f05_swap_is_closed_or_said_to_be_open():
     started = run("--", "true").events[0]
     r = run("--", "true")
@@ -158,7 +127,7 @@ def f05_swap_is_closed_or_said_to_be_open():
     assert closed or no_swap or "memory_swap_max" in started["not_enforced"], (r.last["limits"], started)
 
 
-@fault
+@test
 def f06_a_flood_of_output_is_bounded():
     mib = 64 if SLOW > 1 else 512
     r = run("-j1", "--jobs-from", "-", stdin=f"sh -c 'head -c {mib}M /dev/zero; exit 1'\n", timeout=120)
@@ -169,7 +138,7 @@ def f06_a_flood_of_output_is_bounded():
     assert "left out" in r.err, r.err[-300:]
 
 
-@fault
+@test
 def f07_a_pipe_that_an_orphan_holds_open_keeps_nobody():
     begin = time.monotonic()
     r = run("-j1", "--jobs-from", "-", stdin=f"sh -c 'sleep {MARK} & echo said'\n")
@@ -185,7 +154,7 @@ def a_tree_of_sleepers(events):
     return p
 
 
-@fault
+@test
 def f08_sigkill_of_sandtest_leaves_nobody_after_a_second():
     with tempfile.TemporaryDirectory() as d:
         p = a_tree_of_sleepers(os.path.join(d, "events"))
@@ -195,7 +164,7 @@ def f08_sigkill_of_sandtest_leaves_nobody_after_a_second():
         eventually(f"groups left: {groups()}", lambda: not groups(), 3)
 
 
-@fault
+@test
 def f08b_sigkill_of_sandtest_and_its_guardian_is_swept_by_the_next_start():
     with tempfile.TemporaryDirectory() as d:
         p = a_tree_of_sleepers(os.path.join(d, "events"))
@@ -212,7 +181,7 @@ def f08b_sigkill_of_sandtest_and_its_guardian_is_swept_by_the_next_start():
         eventually(f"groups left: {groups()}", lambda: not groups(), 3)
 
 
-@fault
+@test
 def f09_after_a_crash_the_record_reads_and_says_interrupted():
     with tempfile.TemporaryDirectory() as state:
         env = {"XDG_STATE_HOME": state}
@@ -236,7 +205,7 @@ def f09_after_a_crash_the_record_reads_and_says_interrupted():
         equal("state after it", json.load(open(f"{folder}/run.json"))["state"], "interrupted")
 
 
-@fault
+@test
 def f10_two_sandtests_leave_each_other_alone():
     with tempfile.TemporaryDirectory() as d:
         p = a_tree_of_sleepers(os.path.join(d, "events"))
@@ -247,7 +216,7 @@ def f10_two_sandtests_leave_each_other_alone():
         eventually("all gone", lambda: not alive(), 3)
 
 
-@fault
+@test
 def f11_the_sweeper_kills_nothing_by_a_stored_number():
     bystander = subprocess.Popen(["sleep", MARK])
     try:
@@ -267,7 +236,7 @@ def f11_the_sweeper_kills_nothing_by_a_stored_number():
         bystander.kill(); bystander.wait()
 
 
-@fault
+@test
 def f17_a_bomb_of_cgroups_is_bounded_and_removed():
     if TIER == "process": raise Skip("no cgroup to make others in")
     code = ("import os, sys\n"
@@ -284,13 +253,13 @@ def f17_a_bomb_of_cgroups_is_bounded_and_removed():
     no_groups_left()
 
 
-@fault
+@test
 def f18_a_stopped_job_still_runs_out_of_time():
     r = run("--timeout", f"{0.5 + SLOW / 20}s", "--grace", "300ms", "--", "bash", "-c", "kill -STOP $$; sleep 30")
     equal("code and outcome", (r.code, r.last["outcome"]), (124, "timeout"))
 
 
-@fault
+@test
 def f18b_an_uninterruptible_job_is_given_up_and_the_run_goes_on():
     if os.geteuid() != 0 or SLOW == 1: raise Skip("needs a file system of its own to freeze: in the guest, as root")
     with tempfile.TemporaryDirectory() as d:
@@ -315,7 +284,7 @@ def f18b_an_uninterruptible_job_is_given_up_and_the_run_goes_on():
     eventually(f"groups left after the thaw: {groups()}", lambda: not groups(), 5)
 
 
-@fault
+@test
 def f19_a_job_that_the_kernel_never_kills_is_killed_all_the_same():
     try: open("/proc/self/oom_score_adj", "w").write("-1000")
     except PermissionError: raise Skip("needs CAP_SYS_RESOURCE")
@@ -326,7 +295,7 @@ def f19_a_job_that_the_kernel_never_kills_is_killed_all_the_same():
     assert r.last["wall_ms"] < 50_000, r.last["wall_ms"]
 
 
-@fault
+@test
 def f24_a_jump_of_the_wall_clock_kills_nothing():
     if os.geteuid() != 0 or SLOW == 1: raise Skip("sets the clock: in the guest, as root")
     code = "import time, subprocess; subprocess.run(['date', '-s', '@4000000000'], stdout=subprocess.DEVNULL); time.sleep(0.5)"
@@ -337,7 +306,7 @@ def f24_a_jump_of_the_wall_clock_kills_nothing():
     assert r.last["wall_ms"] < 30_000
 
 
-@fault
+@test
 def f25_a_job_inherits_three_descriptors_and_no_lock():
     with tempfile.TemporaryFile() as held:
         os.set_inheritable(held.fileno(), True)
@@ -346,7 +315,7 @@ def f25_a_job_inherits_three_descriptors_and_no_lock():
     equal("descriptors", r.out.split(), ["0", "1", "2", "3"])
 
 
-@fault
+@test
 def f28_many_short_jobs_leave_nothing():
     count = 100 if SLOW > 1 else 1000
     r = run("-j2", "--jobs-from", "-", stdin="true\n" * count, timeout=200)
@@ -354,7 +323,7 @@ def f28_many_short_jobs_leave_nothing():
     no_groups_left()
 
 
-@fault
+@test
 def f29_a_limit_below_what_exec_needs_is_an_oom():
     if "memory_max" in SAMPLED: raise Skip("what is sampled has started by then")
     for limit in ("4K", "100K"):
@@ -365,7 +334,7 @@ def f29_a_limit_below_what_exec_needs_is_an_oom():
 SLOWLY = max(1, SLOW / 10)  # seconds that a guest needs for what takes a tenth of one here
 
 
-@fault
+@test
 def f31_a_deadlock_is_told_as_one():
     code = ("import threading; l = threading.Lock(); l.acquire(); print('locked', flush=True); "
             "[threading.Thread(target=l.acquire).start() for _ in range(20)]")
@@ -378,7 +347,7 @@ def f31_a_deadlock_is_told_as_one():
     assert "diagnosis: " in r.err, r.err
 
 
-@fault
+@test
 def f32_a_retry_finds_nothing_of_the_attempt_before():
     job = (f"case $SANDTEST_ATTEMPT in 1) trap '' TERM; setsid sleep {MARK} & while :; do sleep 1; done ;; "
            f"*) ! grep -lsxz '[{MARK[0]}]{MARK[1:]}' /proc/[0-9]*/cmdline ;; esac")
@@ -390,7 +359,7 @@ def f32_a_retry_finds_nothing_of_the_attempt_before():
     equal("exit", r.code, 0)
 
 
-@fault
+@test
 def f33_sandtest_killed_in_a_grace_leaves_nothing():
     with tempfile.TemporaryDirectory() as d:
         p = start("--timeout", f"{SLOWLY}s", "--grace", "60s", "--", "bash", "-c",
@@ -402,7 +371,7 @@ def f33_sandtest_killed_in_a_grace_leaves_nothing():
     no_groups_left()
 
 
-@fault
+@test
 def f34_ctrl_z_stops_jobs_and_clocks_and_fg_goes_on():
     with tempfile.TemporaryDirectory() as d:
         job = f"while sleep 0.1; do echo >> {d}/alive; test -e {d}/enough && exit 0; done"
@@ -430,7 +399,7 @@ def f34_ctrl_z_stops_jobs_and_clocks_and_fg_goes_on():
         equal("exit", (code, [json.loads(l) for l in open(f"{d}/events")][-1]["passed"]), (0, 1))
 
 
-@fault
+@test
 def f35_the_first_on_a_bus_waits_for_its_systemd():
     manager = f"/run/user/{os.geteuid()}/systemd/private"
     if os.geteuid() == 0 or not os.path.exists(manager): raise Skip("there is no user manager")
@@ -474,7 +443,7 @@ def mix(count, seed):
     equal(f"wrong verdicts of {count}", wrong, [])
     equal("alive", alive(), [])
     no_groups_left()
-    print(f"ok    mix of {count}, seed {seed}: " + ", ".join(f"{kinds.count(k)} {k}" for k in KINDS))
+    print(f"      mix of {count}, seed {seed}: " + ", ".join(f"{kinds.count(k)} {k}" for k in KINDS))
 
 
 def main(args):
@@ -486,21 +455,9 @@ def main(args):
     if "--seed" in args: i = args.index("--seed"); seed = int(args[i + 1]); del args[i:i + 2]
     only = args[0] if args else ""
     print(f"faults as uid {os.geteuid()}: {tier()}", flush=True)
-    passed = failed = 0
-    todo = [f for f in FAULTS if only in f.__name__] if not count or only else []
-    if count: todo.append(lambda: mix(count, seed))
-    for f in todo:
-        try: f(); passed += 1
-        except Skip as why: SKIPPED.append(f"{f.__name__}: {why}"); continue
-        except Exception as e:
-            failed += 1
-            print("FAIL ", f.__name__, "-", str(e)[:600] or type(e).__name__, flush=True)
-            for pid in alive(): os.kill(pid, signal.SIGKILL)
-            continue
-        if f.__name__ != "<lambda>": print("ok   ", f.__name__, flush=True)
-    for line in SKIPPED: print("skip ", line)
-    print(f"{passed} passed, {failed} failed, {len(SKIPPED)} skipped")
-    sys.exit(1 if failed else 0)
+    tests = [f for f in TESTS if only in f.__name__] if not count or only else []
+    def mix_of_faults(): mix(count, seed)
+    play(tests + ([mix_of_faults] if count else []), after_a_failure=lambda: kill(alive()))
 
 
 main(sys.argv[1:])

@@ -6,24 +6,16 @@ usage: runner.py SANDTEST [PART-OF-A-NAME]
 Runs on every tier, as any user; needs python3 and util-linux. The driver is a shell that calls what it was told to call, as
 make and cargo do. What a tier can't show is skipped, and skips are counted and named at the end.
 """
-import contextlib, glob, json, os, re, signal, subprocess, sys, tempfile, time
+import contextlib, json, os, signal, subprocess, sys, tempfile
+
+import common
+from common import SLOW, STARTED, TESTS, Result, Skip, equal, eventually, groups, kill, play, test
 
 SANDTEST = None
-TESTS, SKIPPED, STARTED = [], [], set()
-SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))  # the guest starts processes 60 to 100 times slower
 MARK = f"6{os.getpid() % 100000:05d}"                   # an argument of sleep that nobody else uses
 ALONE = {"SANDTEST_BROKER": ""}                         # no broker of the machine's decides
 CARGOS = f"$CARGO_TARGET_{os.uname().machine.upper()}_UNKNOWN_LINUX_GNU_RUNNER"
 HOG = "python3 -c 'b = [bytearray(4 << 20) for _ in range(60)]; import time; time.sleep(600)'"
-
-
-def test(f): TESTS.append(f); return f
-
-
-class Skip(Exception): pass
-
-
-class Result: pass
 
 
 def start(*args, driver, events, env=ALONE, **kind):
@@ -49,31 +41,7 @@ def run(*args, driver, env=ALONE, **kind):
         return end(start(*args, driver=driver, events=f"{d}/events", env=env, **kind), f"{d}/events")
 
 
-def equal(what, got, wanted): assert got == wanted, f"{what}: {got!r}, wanted {wanted!r}"
-
-
-def alive():
-    """Processes that carry the mark in their command line."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try: words = open(path, "rb").read().split(b"\0")
-        except OSError: continue
-        if MARK.encode() in words and str(os.getpid()) != path.split("/")[2]: found.append(int(path.split("/")[2]))
-    return found
-
-
-def groups():
-    """Groups of the runs started here, anywhere. A run's id ends in its process id; others may run beside us."""
-    found = glob.glob("/sys/fs/cgroup/**/sandtest-*", recursive=True)
-    ours = lambda d: re.search(r"-(\d+)(\.scope)?$", d)
-    return [d for d in found if os.path.isdir(d) and ours(d) and int(ours(d)[1]) in STARTED]
-
-
-def eventually(what, holds, seconds=1.0):
-    end = time.monotonic() + seconds * max(1, SLOW / 10)
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
+def alive(): return common.alive(MARK)
 
 
 def nothing_is_left():
@@ -244,20 +212,7 @@ def main(args):
     SANDTEST = os.path.abspath(args.pop(0))
     only = args[0] if args else ""
     print(f"runner mode as uid {os.geteuid()}: {tier()}", flush=True)
-    passed = failed = 0
-    for f in [f for f in TESTS if only in f.__name__]:
-        begin = time.monotonic()
-        try: f(); passed += 1
-        except Skip as why: SKIPPED.append(f"{f.__name__}: {why}"); continue
-        except Exception as e:
-            failed += 1
-            print("FAIL ", f.__name__, "-", str(e)[-900:] or type(e).__name__, flush=True)
-            for pid in alive(): os.kill(pid, signal.SIGKILL)
-            continue
-        print(f"ok    {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
-    for line in SKIPPED: print("skip ", line)
-    print(f"{passed} passed, {failed} failed, {len(SKIPPED)} skipped")
-    sys.exit(1 if failed else 0)
+    play([f for f in TESTS if only in f.__name__], after_a_failure=lambda: kill(alive()))
 
 
 main(sys.argv[1:])
