@@ -70,7 +70,7 @@ complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l grace -d 'Tim
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l run-timeout -d 'Time for the whole run; `none` for no end' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l idle-timeout -d 'Time in which a job may use no processor and write nothing; `none` for no end' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l slow-after -d 'Tell of a job that takes longer than this, such as 30s; `none` for never' -r
-complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l retries -d 'Try a job that failed up to N times more, at once' -r
+complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l retries -d 'Try a job that failed up to N times more, without delay' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l flaky-result -d 'What a job that failed and then passed counts as: pass or fail' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l leak -d 'What is made of things that a job leaves behind: warn or fail' -r
 complete -c sandtest -n "__fish_sandtest_using_subcommand exec" -l broker -d 'Share one budget with other runs: through a broker where one serves, start one, refuse to run without, or never' -r -f -a "auto\t'If one is there; else the run goes by itself'

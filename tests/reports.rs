@@ -402,9 +402,9 @@ fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
 #[test]
 fn a_record_of_an_unseen_end_counts_neither_way() {
     let mut events = recorded::read(&mut json(&run_of_a_driver()).as_bytes()).unwrap();
-    assert_eq!(cut_off::end_until_now(&events, Fate::Ended).unseen, 1);
+    assert_eq!(cut_off::end(&events, Fate::Ended).unseen, 1);
     events.pop();
-    let end = cut_off::end_until_now(&events, Fate::Killed);
+    let end = cut_off::end(&events, Fate::Killed);
     assert_eq!((end.passed, end.failed, end.unseen, end.not_run), (2, 0, 1, 0));
     let story = Story::of_run(events);
     assert!(story.of("shapes").starts_with("shapes: unseen\n"), "{}", story.of("shapes"));
@@ -458,7 +458,7 @@ fn an_eviction_that_is_a_jobs_end_says_why_it_does_not_run_again() {
     };
     let (filled, once, often) = (said(Cause::Filled, 1), said(Cause::Budget, 1), said(Cause::Budget, 9));
     assert!(filled.contains("it ran alone and met the end of"), "{filled}");
-    assert!(once.contains("not this job alone") && once.contains("must not run twice"), "{once}");
+    assert!(once.contains("it and what ran beside it") && once.contains("must not run twice"), "{once}");
     assert!(often.contains("not this job alone") && often.contains("tried often enough"), "{often}");
 }
 

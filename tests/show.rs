@@ -126,15 +126,17 @@ fn a_run_that_was_killed_or_still_runs_is_shown_as_far_as_it_came() {
     let scene = Scene::new(&["false", "sleep 70992", "true"]);
     let mut child = scene.start(&["exec", "-j1", "--no-fail-fast", "--jobs-from", "jobs"]);
     let begin = Instant::now();
-    while !String::from_utf8_lossy(&scene.run(&["show"]).stdout).contains("1 in mid-run") {
+    while !String::from_utf8_lossy(&scene.run(&["show"]).stdout).contains("1 in mid-run, 1 not begun") {
         assert!(begin.elapsed() < Duration::from_secs(20), "the second job is not shown");
     }
     let shown = scene.show(&[]);
     assert!(
-        shown.contains("which still runs, 1 in mid-run")
-            && shown.contains("0 passed, 1 failed, 1 not run in"),
+        shown.contains("which still runs: 1 in mid-run, 1 not begun") && shown.contains("FAIL 1"),
         "{shown}"
     );
+    assert!(!shown.contains("not run"), "it has not ended: {shown}");
+    let refused = scene.run(&["show", "--junit", "/dev/stdout"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(125), 0));
     let why = |job| String::from_utf8(scene.run(&["why", job]).stdout).unwrap();
     assert!(why("sleep").contains("\nsleep 70992: it runs\n"), "{}", why("sleep"));
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();

@@ -164,10 +164,12 @@ fn what_is_no_list_is_told_and_nothing_runs() {
     // Whole, they run.
     assert_eq!(scene.run(&["--each", "binary", "--", "./suite"]).code, 0);
 
+    let ran = scene.run(&["--each", "test", "--", "./nothing"]);
+    assert_eq!((ran.code, ran.err.as_str()), (125, "sandtest: ./nothing: there is no such file\n"));
     let ran = scene.run(&["--each", "test", "--", "pytest", "--co", "."]);
     assert_eq!(ran.code, 125);
     assert!(ran.err.contains("runs nothing; sandtest exec --list"), "{}", ran.err);
-    for command in [&["make", "check"][..], &["go", "test"], &["./nothing"], &["cargo", "build"]] {
+    for command in [&["make", "check"][..], &["go", "test"], &["cargo", "build"]] {
         let ran = scene.run(&[&["--each", "test", "--"], command].concat());
         assert_eq!(ran.code, 125);
         assert!(

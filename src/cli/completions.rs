@@ -1,12 +1,9 @@
 //! `sandtest completions`: what a shell completes behind `sandtest`.
 
-use std::io::{self, Write};
-
 use clap::Args;
 use clap_complete::Shell;
 
-use super::exit_code::{OK, OWN_FAILURE};
-use super::reports::tell;
+use super::answer::answer;
 
 /// Options of `sandtest completions`.
 #[derive(Debug, Args)]
@@ -22,15 +19,7 @@ pub struct CompletionsArgs {
 
 /// Prints the script on standard output. Exit code 0; 125 if it can't be written.
 pub fn run(args: &CompletionsArgs) -> u8 {
-    match io::stdout().lock().write_all(&script(args.shell)) {
-        Ok(()) => OK,
-        // Whoever reads no further (`| head`) has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
-        Err(error) => {
-            tell(&format!("write the completions: {error}"));
-            OWN_FAILURE
-        }
-    }
+    answer(&script(args.shell))
 }
 
 /// The script for a shell to read.

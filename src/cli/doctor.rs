@@ -8,7 +8,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::exit_code::{OK, OWN_FAILURE};
+use super::answer::answer;
+use super::exit_code::OWN_FAILURE;
 use super::settings::{Chosen, choose};
 use crate::host::HostView;
 use crate::host::doctor::ceilings::{Ceiling, Resource};
@@ -42,11 +43,7 @@ pub struct DoctorArgs {
 /// Examines this environment and prints what it found. Exits 0 however much is missing: to tell is its success.
 pub fn run(args: &DoctorArgs) -> u8 {
     match report().and_then(|report| render(&report, *args).map_err(|error| error.to_string())) {
-        Ok(text) => {
-            // A reader that has gone away (`sandtest doctor | head`) is no failure.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            OK
-        }
+        Ok(text) => answer(text.as_bytes()),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sandtest: {error}");
             OWN_FAILURE
@@ -206,6 +203,9 @@ fn warnings(page: &mut Page, report: &Report) {
     page.heading("what warns before memory is gone");
     for pressure in &report.pressure {
         let (mark, state) = match &pressure.sensor {
+            Sensor::Fine if report.environment.name == "container" => {
+                (Mark::Missing, "the whole machine's, not this container's: not used".to_owned())
+            }
             Sensor::Fine => (Mark::Ok, "readable".to_owned()),
             Sensor::Absent => (Mark::Missing, "not there; free memory is watched instead".to_owned()),
             Sensor::Off => (Mark::Missing, "switched off; free memory is watched instead".to_owned()),

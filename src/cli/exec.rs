@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::beside::{self, BesideArgs, Introduction};
 use super::exit_code::{self, OWN_FAILURE};
+use super::needs;
 use super::reports::{ReportArgs, Reports, create, lines, not_standard_output, tell};
 use super::runner;
 use super::select::{self, SelectArgs, Step};
@@ -120,7 +121,7 @@ pub struct ExecArgs {
     /// Tell of a job that takes longer than this, such as 30s; `none` for never
     #[arg(long, value_name = "TIME", value_parser = option::<Timeout>, help_heading = "When it ends")]
     slow_after: Option<Timeout>,
-    /// Try a job that failed up to N times more, at once
+    /// Try a job that failed up to N times more, without delay
     #[arg(long, value_name = "N", value_parser = option::<RetryCount>, help_heading = "When it ends")]
     retries: Option<RetryCount>,
     /// What a job that failed and then passed counts as: pass or fail
@@ -410,7 +411,8 @@ fn run_name(args: &ExecArgs, jobs: &[Job]) -> String {
     let first = || jobs.first().map_or(String::new(), |job| job.name.clone());
     let name = match &args.jobs_from {
         Some(path) if path == Path::new("-") => {
-            format!("{}, and {} more", first(), jobs.len().saturating_sub(1))
+            let others = jobs.len().saturating_sub(1);
+            first() + &if others > 0 { format!(", and {others} more") } else { String::new() }
         }
         Some(path) => path.display().to_string(),
         None => {
@@ -489,15 +491,15 @@ fn jobs(drafts: Vec<Draft>, names: Vec<String>, rules: &Rules, profile: &Profile
     let numbered = drafts.into_iter().zip(names).zip(kin).zip(0..);
     numbered
         .map(|(((draft, name), kin), number)| {
-            let ruled = rules.of(&name);
+            let mut ruled = rules.of(&name);
             let memory = draft.memory.or(ruled.memory);
-            let limits = limits(memory, ruled.settings.limits, profile.budget.memory_max);
+            needs::raise(&mut ruled, memory, profile.budget.memory_max);
             Job {
                 id: JobId(number),
                 name,
                 command: draft.command,
                 shard: draft.shard,
-                settings: JobSettings { limits, nofile: profile.job.nofile, ..ruled.settings },
+                settings: JobSettings { nofile: profile.job.nofile, ..ruled.settings },
                 folder: draft.folder,
                 environment: environment(draft.environment, ruled.environment),
                 weight: ruled.weight,
@@ -518,16 +520,6 @@ fn environment(source: Vec<(String, OsString)>, rules: Vec<(String, String)>) ->
     let ruled = |name: &str| rules.iter().any(|(other, _)| other == name);
     let kept: Vec<_> = source.into_iter().filter(|(name, _)| !ruled(name)).collect();
     kept.into_iter().chain(rules.into_iter().map(|(name, value)| (name, value.into()))).collect()
-}
-
-/// A job that was said to need more than its limit may have that: it is what it needs, and no mistake of its own.
-pub(super) fn limits(declared: Option<Bytes>, limits: Limits, budget: Option<Bytes>) -> Limits {
-    let needed = declared.map(|bytes| Bytes(bytes.0.saturating_add(bytes.0 / 4)));
-    let most = |bytes: Bytes| budget.map_or(bytes, |budget| bytes.min(budget));
-    Limits {
-        memory_max: limits.memory_max.map(|max| needed.map_or(max, |needed| most(max.max(needed)))),
-        ..limits
-    }
 }
 
 /// The smallest of each limit: what none of the jobs has, nobody needs to hold.

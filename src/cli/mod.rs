@@ -3,6 +3,7 @@
 //! - [`exec`]: run a command, its shards or a list of commands
 //! - [`runner`]: has its test binaries ask for jobs of their own; [`run_wrapper`]: what they are started through
 //! - [`select`]: which jobs it makes of a test command, and which of them it runs
+//! - [`needs`]: what a job may have that was said to need it
 //! - [`beside`]: whether it asks a broker
 //! - [`serve`]: hand out permits to all runs of a user, or of the box
 //! - [`status`], [`top`]: how things stand there, once and live
@@ -14,17 +15,19 @@
 //! - [`service`]: the broker as a service of systemd's
 //! - [`simulate`]: run modelled jobs on a modelled machine
 //! - [`completions`], [`man`]: for the shell and for man(1)
-//! - [`exit_code`]: what the codes mean
+//! - [`answer`]: what they print; [`exit_code`]: what the codes mean
 //! - [`terms`]: what one user may have of a shared box
 //! - [`reports`]: which reports are written where
 //! - [`settings`]: the profile that is in force, command line included
 
+mod answer;
 pub mod beside;
 pub mod completions;
 pub mod doctor;
 pub mod exec;
 pub mod exit_code;
 pub mod man;
+pub mod needs;
 pub mod profile;
 pub mod replay;
 pub mod reports;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use humantime::format_duration;
 
+use super::answer::answer;
 use super::exit_code::OWN_FAILURE;
 use super::settings::{Chosen, choose};
 use crate::host::{Detection, HostView, detect};
@@ -61,12 +62,8 @@ pub fn run(command: &ProfileCommand) -> u8 {
         }
         ProfileCommand::Check { file } => check(file, &view, places).map(|_| format!("{file}: ok\n")),
     };
-    // A reader that has gone away, such as `head`, is no failure of ours.
     match text {
-        Ok(text) => {
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
-            0
-        }
+        Ok(text) => answer(text.as_bytes()),
         Err(error) => {
             let _ = writeln!(std::io::stderr().lock(), "sandtest: {error}");
             OWN_FAILURE

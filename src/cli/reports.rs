@@ -142,6 +142,7 @@ impl Place {
 #[derive(Default)]
 pub struct Reports {
     all: Vec<(Box<dyn Reporter>, Option<PathBuf>)>,
+    failure: Option<io::Error>,
 }
 
 impl Reports {
@@ -154,12 +155,17 @@ impl Reports {
     pub fn event(&mut self, event: &Event, told: Option<&str>) {
         // A reader that has gone away is no reason to stop the tests; but a file that lacks events is told of, once.
         for (reporter, file) in &mut self.all {
-            if let Err(error) = reporter.event(event, told)
-                && let Some(file) = file.take()
-            {
+            let Err(error) = reporter.event(event, told) else { continue };
+            if let Some(file) = file.take() {
                 tell(&format!("write {}: {error}; it is not complete", file.display()));
             }
+            self.failure.get_or_insert(error);
         }
+    }
+
+    /// Why the first that could not be written could not.
+    pub fn failure(self) -> Option<io::Error> {
+        self.failure
     }
 }
 

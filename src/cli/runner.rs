@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use super::exec::limits;
+use super::needs;
 use super::reports::tell;
 use crate::broker::socket::LONGEST_PATH;
 use crate::host::isolation::Place;
@@ -17,7 +17,7 @@ use crate::kernel::random;
 use crate::kernel::wrapper::PROGRAM;
 use crate::model::profile::JobSettings;
 use crate::model::retry::Retry;
-use crate::model::{Job, Limits, Profile};
+use crate::model::{Job, Profile};
 use crate::profile::Rules;
 use crate::run::runner::arrivals::Draft;
 use crate::run::runner::{REQUIRED, Runner, VARIABLE, listen};
@@ -130,12 +130,12 @@ fn make(path: PathBuf) -> io::Result<Folder> {
 /// What `rules` and `profile` make of one that arrives.
 fn job(draft: Draft, rules: &Rules, profile: &Profile) -> Job {
     let Draft { id, name, command, kin } = draft;
-    let ruled = rules.of(&name);
-    let limits: Limits = limits(ruled.memory, ruled.settings.limits, profile.budget.memory_max);
+    let mut ruled = rules.of(&name);
+    let needed = ruled.memory;
+    needs::raise(&mut ruled, needed, profile.budget.memory_max);
     // Its driver has its own idea of time. Ours counts where a rule speaks of this very test.
     let says = |key: &str| ruled.origins.contains_key(key);
     let settings = JobSettings {
-        limits,
         timeout: ruled.settings.timeout.filter(|_| says("job.timeout")),
         idle_timeout: ruled.settings.idle_timeout.filter(|_| says("job.idle_timeout")),
         slow_after: None,

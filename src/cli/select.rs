@@ -6,13 +6,13 @@
 //! ```
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use super::answer::answer;
 use super::exec::ExecArgs;
 use super::exit_code::{NO_JOBS, OK, OWN_FAILURE};
 use super::reports::tell;
@@ -162,13 +162,12 @@ impl SelectArgs {
 
     /// Prints the names, a line each.
     pub fn print(&self, names: &[String]) -> u8 {
-        let mut stdout = io::BufWriter::new(io::stdout().lock());
-        // Whoever has read enough closes the pipe.
-        let _ = names
-            .iter()
-            .try_for_each(|name| writeln!(stdout, "{}", escaped(name)))
-            .and_then(|()| stdout.flush());
-        self.code(if names.is_empty() { NO_JOBS } else { OK })
+        if names.is_empty() {
+            tell("there are no jobs to list");
+            return self.code(NO_JOBS);
+        }
+        let lines: String = names.iter().map(|name| escaped(name) + "\n").collect();
+        answer(lines.as_bytes())
     }
 
     /// The exit code, if nothing to run may be well.

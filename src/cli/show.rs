@@ -1,13 +1,14 @@
 //! `sandtest show`: the report of a run that is over, again, or in another form.
 
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
+use super::answer::answer;
 use super::exit_code::{OK, OWN_FAILURE};
-use super::reports::{ReportArgs, Reports, tell};
+use super::reports::{ReportArgs, tell};
 use crate::model::Fate;
 use crate::model::event::{Event, RunStarted};
 use crate::model::text::escaped;
@@ -45,7 +46,7 @@ pub struct ShowArgs {
 pub fn run(args: &ShowArgs) -> u8 {
     let shown = if args.list { list() } else { show(args) };
     match shown {
-        Ok(()) => OK,
+        Ok(code) => code,
         Err(message) => {
             tell(&message);
             OWN_FAILURE
@@ -53,24 +54,33 @@ pub fn run(args: &ShowArgs) -> u8 {
     }
 }
 
-fn show(args: &ShowArgs) -> Result<(), String> {
+fn show(args: &ShowArgs) -> Result<u8, String> {
     let kept = kept::find(args.run.as_deref()).map_err(|error| error.to_string())?;
     let mut events = events(&kept)?;
     let mut how_it_is_shown = String::new();
-    if !has_ended(&events) {
+    if !cut_off::has_ended(&events) {
         how_it_is_shown = unfinished_in_full(&events, kept.fate);
-        events.extend(cut_off::unseen_ends(&events, kept.fate));
-        let end = cut_off::end_until_now(&events, kept.fate);
-        events.push(Told { event: Event::RunFinished(end), words: None });
+        if kept.fate != Fate::Runs {
+            events.extend(cut_off::missing(&events, kept.fate));
+            let end = cut_off::end(&events, kept.fate);
+            events.push(Told { event: Event::RunFinished(end), words: None });
+        } else if args.reports.any() {
+            return Err(format!("run {} still runs: its reports can be written when it has ended", kept.run));
+        }
     }
     let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
         let (name, began) = began(&events).map_or(("", None), |started| (&*started.name, Some(started.time)));
-        print(&format!("run {} of {}{}{how_it_is_shown}\n", kept.run, escaped(name), ago(began)));
+        let headline = format!("run {} of {}{}{how_it_is_shown}\n", kept.run, escaped(name), ago(began));
+        let code = answer(headline.as_bytes());
+        if code != OK {
+            return Ok(code);
+        }
         reports.add(TerminalReporter::on_stdout(), None);
     }
-    play(&events, &mut reports);
-    Ok(())
+    events.iter().for_each(|told| reports.event(&told.event, told.words.as_deref()));
+    let failure = reports.failure().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+    Ok(if failure.is_some() { OWN_FAILURE } else { OK })
 }
 
 /// The events of a run that is kept.
@@ -82,16 +92,12 @@ pub fn events(kept: &Kept) -> Result<Vec<Told>, String> {
     read.map_err(|error| format!("read {}: {error}", kept.events.display()))
 }
 
-fn play(events: &[Told], reports: &mut Reports) {
-    events.iter().for_each(|told| reports.event(&told.event, told.words.as_deref()));
-}
-
-fn list() -> Result<(), String> {
+fn list() -> Result<u8, String> {
     let runs = kept::all();
     if runs.is_empty() {
-        return kept::find(None).map(drop).map_err(|error| error.to_string());
+        return kept::find(None).map(|_| OK).map_err(|error| error.to_string());
     }
-    let look = Look::of(&console::Term::stdout());
+    let (look, mut text) = (Look::of(&console::Term::stdout()), String::new());
     for kept in runs {
         let line = match events(&kept) {
             Ok(events) => {
@@ -101,9 +107,9 @@ fn list() -> Result<(), String> {
             }
             Err(error) => format!("{}  {error}", kept.run),
         };
-        print(&(line + "\n"));
+        text += &(line + "\n");
     }
-    Ok(())
+    Ok(answer(text.as_bytes()))
 }
 
 fn began(events: &[Told]) -> Option<&RunStarted> {
@@ -125,17 +131,13 @@ fn ago(time: Option<Duration>) -> String {
     }
 }
 
-fn has_ended(events: &[Told]) -> bool {
-    events.iter().any(|told| matches!(told.event, Event::RunFinished(_)))
-}
-
 fn unfinished_in_full(events: &[Told], fate: Fate) -> String {
     match fate {
         Fate::Ended => ", whose record could not be written to its end: as far as it goes".into(),
-        Fate::Runs => match cut_off::in_mid_run(events).len() {
-            0 => ", which still runs: what has ended until now".into(),
-            running => format!(", which still runs, {running} in mid-run: what has ended until now"),
-        },
+        Fate::Runs => {
+            let (running, waiting) = (cut_off::in_mid_run(events).len(), cut_off::not_begun(events));
+            format!(", which still runs: {running} in mid-run, {waiting} not begun, and until now")
+        }
         Fate::Killed => {
             let last = short(cut_off::last_told(events));
             format!(", which was killed before its end; the last that it told was {last} after its begin")
@@ -150,9 +152,4 @@ pub fn unfinished(fate: Fate) -> &'static str {
         Fate::Killed => "it was killed before its end",
         Fate::Ended => "its record could not be written to its end",
     }
-}
-
-/// Whoever reads no further (`| head`) has seen enough.
-fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
 }

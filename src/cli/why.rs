@@ -1,10 +1,10 @@
 //! `sandtest why`: what became of a job of the last run, and why.
 
-use std::io::{self, Write};
-
 use clap::Args;
 
-use super::exit_code::{OK, OWN_FAILURE};
+use super::answer::answer;
+use super::exit_code::OWN_FAILURE;
+use super::reports::tell;
 use super::show;
 use crate::model::nearest::nearest;
 use crate::report::recorded::cut_off;
@@ -39,18 +39,13 @@ pub struct WhyArgs {
 
 /// Tells it on standard output. Exit code 0; 1 if there is no such job, 125 if there is no such run or it can't be read.
 pub fn run(args: &WhyArgs) -> u8 {
-    let told = tell(args);
-    let (code, text) = match &told {
-        Ok(text) => (OK, text),
-        Err(Refusal { code, message }) => (*code, message),
-    };
-    let written = match code {
-        OK => io::stdout().lock().write_all(text.as_bytes()),
-        _ => writeln!(io::stderr(), "sandtest: {text}"),
-    };
-    // Whoever reads no further (`| head`) has seen enough.
-    drop(written);
-    code
+    match text(args) {
+        Ok(text) => answer(text.as_bytes()),
+        Err(Refusal { code, message }) => {
+            tell(&message);
+            code
+        }
+    }
 }
 
 struct Refusal {
@@ -58,11 +53,11 @@ struct Refusal {
     message: String,
 }
 
-fn tell(args: &WhyArgs) -> Result<String, Refusal> {
+fn text(args: &WhyArgs) -> Result<String, Refusal> {
     let refuse = |message: String| Refusal { code: OWN_FAILURE, message };
     let kept = kept::find(args.run.as_deref()).map_err(|error| refuse(error.to_string()))?;
     let mut events = show::events(&kept).map_err(refuse)?;
-    events.extend(cut_off::unseen_ends(&events, kept.fate));
+    events.extend(cut_off::missing(&events, kept.fate));
     let story = Story::of_run(events);
     let mut text = story.headline(show::unfinished(kept.fate)) + "\n";
     let jobs = match &args.job {
@@ -82,7 +77,10 @@ fn tell(args: &WhyArgs) -> Result<String, Refusal> {
         }
     };
     if jobs.is_empty() {
-        text += "every job that has ended passed at once; sandtest why JOB tells of one\n";
+        text += match story.jobs("").len() {
+            0 => "no job has begun\n",
+            _ => "each job that has ended has simply passed; sandtest why JOB tells of one\n",
+        };
     }
     for job in jobs.iter().take(TOLD) {
         text += &format!("\n{}", story.of(job));

@@ -100,6 +100,8 @@ pub enum Cause {
     MaxFail,
     /// The command that had started it was over.
     Abandoned,
+    /// The time of the command that had started it was up.
+    CommandTimeout,
     /// It showed no sign of life for its idle time-out.
     Idle,
     /// The time of the whole run was up.

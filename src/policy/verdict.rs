@@ -56,6 +56,8 @@ pub enum Ended {
     ByHand,
     /// The job that had brought it along was over.
     Abandoned,
+    /// Its time was up.
+    CommandTimeout,
 }
 
 /// Judges an attempt. `exit` is `None` where its first process can't be killed.
@@ -71,7 +73,14 @@ pub fn judge(
         Some(Ended::Timeout) => return of(Outcome::Timeout, Cause::Own),
         Some(Ended::Idle) => return of(Outcome::Timeout, Cause::Idle),
         Some(Ended::RunTimeout) => return of(Outcome::Timeout, Cause::RunTimeout),
-        Some(Ended::Interrupted | Ended::MaxFail | Ended::Evicted | Ended::ByHand | Ended::Abandoned)
+        Some(
+            Ended::Interrupted
+            | Ended::MaxFail
+            | Ended::Evicted
+            | Ended::ByHand
+            | Ended::Abandoned
+            | Ended::CommandTimeout,
+        )
         | None => {}
     }
     // One that had passed a moment before has a result. A failure may be the kill's: it runs again.
@@ -83,6 +92,7 @@ pub fn judge(
         Some(Ended::MaxFail) => Cause::MaxFail,
         Some(Ended::ByHand) => Cause::ByHand,
         Some(Ended::Abandoned) => Cause::Abandoned,
+        Some(Ended::CommandTimeout) => Cause::CommandTimeout,
         _ => Cause::Own,
     };
     // After the above: a birth that we cut short fails, too.

@@ -37,17 +37,17 @@ pub fn is_project(path: &Path) -> bool {
 
 /// Reads the file, if it is there.
 pub(super) fn read(path: &Path) -> Result<Option<(Source, ProjectFile)>, ProfileError> {
+    let misnamed = path.with_file_name(MISNAMED);
+    if misnamed.symlink_metadata().is_ok() {
+        return Err(ProfileError::ProjectMisnamed { path: misnamed });
+    }
     let source = match Source::read(path, Home::Path) {
-        Err(ProfileError::Read { source, .. }) if is_absence(&source) => {
-            return refuse_misnamed(path).map(|()| None);
+        // A link to nothing is no absence.
+        Err(ProfileError::Read { source, .. }) if is_absence(&source) && path.symlink_metadata().is_err() => {
+            return Ok(None);
         }
         source => source?,
     };
     let file = parse_as(&source, keys::PROJECT, "rules: []")?;
     Ok(Some((source, file)))
-}
-
-fn refuse_misnamed(path: &Path) -> Result<(), ProfileError> {
-    let path = path.with_file_name(MISNAMED);
-    if path.exists() { Err(ProfileError::ProjectMisnamed { path }) } else { Ok(()) }
 }

@@ -211,7 +211,7 @@ impl Teller<'_> {
         let again = match self.attempt.verdict {
             None => "It runs again.",
             Some(_) if driven => "To the command that started it, it has failed.",
-            Some(_) if self.attempt.attempt.id.number == 1 => "It must not run twice (restartable: no).",
+            Some(_) if self.must_not_run_twice() => "It must not run twice (restartable: no).",
             Some(_) => "It has been tried often enough.",
         };
         let evidence = &self.attempt.evidence;
@@ -235,6 +235,12 @@ impl Teller<'_> {
                 self.set_by("budget.pids_max", "the profile")
             ),
             _ if !for_memory => "evicted: it was refused new processes or threads by a limit above sandtest's group.".into(),
+            // What would show by running it alone is not known of it.
+            Cause::Budget if self.must_not_run_twice() => format!(
+                "evicted: it and what ran beside it, or had left memory behind, came to more than {}{}.",
+                self.budget(),
+                self.peak()
+            ),
             Cause::Budget => format!(
                 "evicted: all jobs together came to more than {}, not this job alone.",
                 self.budget()
@@ -243,6 +249,10 @@ impl Teller<'_> {
         };
         let hint = "Fewer jobs at once (-j) or a smaller reserve leave each of them more.";
         vec![first, again.into(), hint.into()]
+    }
+
+    fn must_not_run_twice(&self) -> bool {
+        self.attempt.verdict.is_some() && self.attempt.driver.is_none() && self.attempt.attempt.id.number == 1
     }
 
     fn spawn_failed(&self) -> Vec<String> {
@@ -263,6 +273,9 @@ impl Teller<'_> {
             Cause::ByHand => Some("killed by hand (sandtest top)."),
             Cause::Abandoned => {
                 Some("abandoned: killed with {}, since the command that had started it was over.")
+            }
+            Cause::CommandTimeout => {
+                Some("stopped: ended by {}, since the time of the command that had started it was up.")
             }
             Cause::MaxFail => {
                 Some("ended by {}, since others had failed and the run was to end (--max-fail).")
@@ -311,9 +324,11 @@ impl Teller<'_> {
 
     /// How to change a key: a rule that sets it beats the profile.
     fn ways(&self, key: &str, option: &str, name: &str) -> String {
-        match self.attempt.origins.contains_key(key) {
-            true => format!("{option}, or {name} in that rule"),
-            false => format!("{option}, or {name} under job: in the profile"),
+        match self.attempt.origins.get(key) {
+            // Raised for what it is said to need.
+            Some(Origin { line: 0, .. }) => format!("memory: on its line or in its rule, or {option}"),
+            Some(_) => format!("{option}, or {name} in that rule"),
+            None => format!("{option}, or {name} under job: in the profile"),
         }
     }
 

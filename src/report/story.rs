@@ -1,5 +1,7 @@
 //! A run told again: what became of a job, and what it waited for, was frozen or evicted for.
 
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::ending::UNSEEN;
@@ -14,6 +16,9 @@ use crate::model::{self, Verdict};
 
 /// Of the times that starts were held while a job waited, so many are told.
 const HOLDS: usize = 5;
+
+/// A wait that is worth a word.
+const LONG: Duration = Duration::from_millis(100);
 
 /// A run, to be asked about.
 #[derive(Debug, Default)]
@@ -110,14 +115,10 @@ impl Story {
 
     /// Names of the jobs that did not simply pass, in the order of their ends.
     pub fn remarkable(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        for attempt in self.attempts.iter().filter(|attempt| attempt.finished.verdict != Some(Verdict::Pass))
-        {
-            if !names.contains(&attempt.job()) {
-                names.push(attempt.job());
-            }
-        }
-        names
+        let mut seen = HashSet::new();
+        let not_passed =
+            self.attempts.iter().filter(|attempt| attempt.finished.verdict != Some(Verdict::Pass));
+        not_passed.map(Attempt::job).filter(|job| seen.insert(*job)).collect()
     }
 
     /// What was run: a command line, or the file that the jobs were from.
@@ -165,27 +166,23 @@ impl Story {
             let is_its = |attempt: &Attempt| attempt.finished.attempt.id == started.attempt.id;
             started.job == job && !attempts().any(is_its)
         });
-        let last = attempts().map(|attempt| attempt.finished.began).chain(runs.map(|started| started.began));
-        let last = last.max().unwrap_or_default();
-        let ran = |at: Duration| {
-            attempts().any(|attempt| (attempt.finished.began..attempt.finished.ended).contains(&at))
-        };
-        let waits = |at: Duration| at < last && !ran(at);
-        let is_hold = |decided: &&Decided| decided.decision.action == Action::Hold && waits(decided.at);
-        let all: Vec<&Decided> = self.decisions.iter().filter(is_hold).collect();
-        let held = all.len().saturating_sub(HOLDS);
-        if held > 0 {
-            told.push((
-                all[0].at,
-                format!("starts were held {} times while it waited; the last {HOLDS}:", all.len()),
-            ));
-        }
-        for decided in &all[held..] {
-            told.push((decided.at, format!("starts are held: {}", governor::seen(&decided.decision))));
-        }
-        let news: Vec<&News> = self.news.iter().filter(|news| waits(news.at)).collect();
+        let waits = self.waits(job);
+        told.extend(self.held(&waits));
+        let news = self.news.iter().filter(|news| waits.iter().any(|wait| wait.contains(&news.at)));
+        let news: Vec<&News> = news.collect();
         for News { at, news } in &news[news.len().saturating_sub(HOLDS)..] {
             told.push((*at, broker::sentence(news)));
+        }
+        if told.is_empty()
+            && let Some(first) = waits.first().filter(|first| first.end > LONG)
+        {
+            let before = self.begun.iter().filter(|started| started.began < first.end).count();
+            let others =
+                if before == 1 { "another one was".to_owned() } else { format!("{before} others were") };
+            told.push((
+                first.start,
+                format!("it waits for its turn: {others} started before it (-j, or a group that they share)"),
+            ));
         }
         for decided in self.decisions.iter().filter(|decided| decided.job.as_deref() == Some(job)) {
             let what = match decided.decision.action {
@@ -215,6 +212,51 @@ impl Story {
             text += &format!("{:>10}  {}\n", "", escaped(&note.text));
         }
         text
+    }
+}
+
+impl Story {
+    /// When a job waited: before each of its attempts.
+    fn waits(&self, job: &str) -> Vec<Range<Duration>> {
+        let ended: HashMap<_, _> = self
+            .attempts
+            .iter()
+            .map(|attempt| (attempt.finished.attempt.id, attempt.finished.ended))
+            .collect();
+        let mut since = Duration::ZERO;
+        let mut waits = Vec::new();
+        for started in self.begun.iter().filter(|started| started.job == job) {
+            waits.push(since..started.began);
+            since = ended.get(&started.attempt.id).copied().unwrap_or(started.began);
+        }
+        waits
+    }
+
+    /// The times in these waits in which starts were held, and why; the last ones.
+    fn held(&self, waits: &[Range<Duration>]) -> Vec<(Duration, String)> {
+        let is_about_starts =
+            |decided: &&Decided| matches!(decided.decision.action, Action::Hold | Action::Release);
+        let decisions: Vec<&Decided> = self.decisions.iter().filter(is_about_starts).collect();
+        let mut all = Vec::new();
+        for (number, decided) in decisions.iter().enumerate() {
+            let until = decisions.get(number + 1).map_or(Duration::MAX, |next| next.at);
+            let during = waits.iter().find(|wait| decided.at < wait.end && until > wait.start);
+            if let (Action::Hold, Some(wait)) = (decided.decision.action, during) {
+                let what = format!("starts are held: {}", governor::seen(&decided.decision));
+                all.push((decided.at.max(wait.start), what));
+            }
+        }
+        let told = all.split_off(all.len().saturating_sub(HOLDS));
+        let left_out = all.first().map(|(at, _)| {
+            (
+                *at,
+                format!(
+                    "starts were held {} times while it waited; the last {HOLDS}:",
+                    all.len() + told.len()
+                ),
+            )
+        });
+        left_out.into_iter().chain(told).collect()
     }
 }
 
@@ -278,6 +320,12 @@ mod tests {
         )
     }
 
+    fn begun(number: u32, began: u32) -> String {
+        format!(
+            r#"{{"event":"attempt-started","job":"hog","attempt":{number},"slot":1,"began_ms":{began},"limits":{{}}}}"#
+        )
+    }
+
     fn decided(at: u32, job: &str, action: &str) -> String {
         format!(
             r#"{{"event":"governor","at_ms":{at},"job":{job},"attempt":1,"action":"{action}","state":"red","signal":"memory","value":1,"line":2,"left":1048576,"budget":1073741824,"filling":0,"held":2}}"#
@@ -293,6 +341,7 @@ mod tests {
             r#"{"event":"run-started","run":"6b01","name":"jobs","profile":"native","isolation":"cgroup","budget":{},"jobs":2,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
         ];
         lines.extend((1..=7).map(|at| decided(at, "null", "hold")));
+        lines.extend([begun(1, 20), begun(2, 700)]);
         lines.extend([decided(300, r#""hog""#, "freeze"), decided(400, r#""other""#, "freeze")]);
         lines.extend([decided(500, r#""hog""#, "evict"), attempt(1, 20, evicted)]);
         lines.push(r#"{"event":"of-a-later-version","what":1}"#.into());

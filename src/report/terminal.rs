@@ -21,6 +21,9 @@ use crate::model::{AttemptId, Bytes, Cause, Exit, Outcome, Verdict};
 pub struct TerminalReporter<W> {
     sink: W,
     look: Look,
+    /// Whether the run is over, and all of it is to be told.
+    is_over: bool,
+    /// Whether a job has the terminal to itself.
     pass_through: bool,
     progress: Option<Progress>,
     ending: Ending,
@@ -71,7 +74,7 @@ impl TerminalReporter<io::Stdout> {
     /// On standard output, for a run that is over.
     pub fn on_stdout() -> TerminalReporter<io::Stdout> {
         let look = Look { live: false, ..Look::of(&console::Term::stdout()) };
-        TerminalReporter::new(io::stdout(), look)
+        TerminalReporter { is_over: true, ..TerminalReporter::new(io::stdout(), look) }
     }
 }
 
@@ -81,6 +84,7 @@ impl<W: Write> TerminalReporter<W> {
         TerminalReporter {
             sink,
             look,
+            is_over: false,
             pass_through: false,
             progress: None,
             ending: Ending::default(),
@@ -90,12 +94,12 @@ impl<W: Write> TerminalReporter<W> {
     }
 
     fn run_started(&mut self, started: &RunStarted) -> io::Result<()> {
-        self.pass_through = started.pass_through;
+        self.pass_through = started.pass_through && !self.is_over;
         self.ending = Ending::of(started);
         let not_held = not_held(&started.isolation);
         let tier = started.isolation.tier;
         let hint = not_held.as_ref().map(|text| format!(": {text} (sandtest doctor tells why)"));
-        if started.pass_through {
+        if self.pass_through {
             if let Some(hint) = hint {
                 let line = format!("sandtest: profile {}, isolation {tier}{hint}", started.profile);
                 self.sink.write_all(self.look.wrap(&line, 0).as_bytes())?;
@@ -105,12 +109,15 @@ impl<W: Write> TerminalReporter<W> {
         if started.jobs == 0 {
             return self.sink.write_all(b"sandtest: there are no jobs to run\n");
         }
-        let jobs = if started.jobs == 1 { "1 job".into() } else { format!("{} jobs", started.jobs) };
+        let jobs = match started.jobs {
+            _ if started.pass_through => "one command".into(),
+            1 => "1 job".into(),
+            jobs => format!("{jobs} jobs, {} at once", started.parallel),
+        };
         let budget = started.budget.memory_max.map_or(String::new(), |max| format!(", budget {max}"));
         let broker = started.broker.as_ref().map_or(String::new(), |of| format!(", {}'s broker", of.scope));
         let line = format!(
-            "sandtest: {jobs}, {} at once, profile {}, isolation {tier}{budget}{broker}{}",
-            started.parallel,
+            "sandtest: {jobs}, profile {}, isolation {tier}{budget}{broker}{}",
             started.profile,
             hint.unwrap_or_default()
         );

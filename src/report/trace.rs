@@ -212,9 +212,9 @@ impl Trace {
     fn memory(&self) -> impl Iterator<Item = Entry> {
         let mut changes = self.peaks.clone();
         changes.sort_unstable();
-        let mut sum = 0;
+        let mut sum = 0_i64;
         changes.into_iter().map(move |(at, change)| {
-            sum += change;
+            sum = change.saturating_add(sum);
             Entry {
                 args: known(json!({"peaks": sum})),
                 ..entry('C', "memory, peaks of what runs", at, GOVERNOR)

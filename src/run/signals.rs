@@ -26,6 +26,8 @@ pub struct Signals {
     /// `None` under nohup: what is ignored stays ignored.
     hangup: Option<Signal>,
     stop: Signal,
+    /// Handled, so that a file that may not grow (`ulimit -f`) is an error of the write. Jobs have the default again.
+    _file_size: Signal,
     /// Only where a job can be stopped by the terminal: it would wake the loop at every end of a job.
     child: Option<Signal>,
 }
@@ -42,6 +44,7 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             hangup: if is_ignored(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) },
             stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
             child: if children { Some(signal(SignalKind::child())?) } else { None },
         })
     }

@@ -13,6 +13,7 @@
 //!   a place of its own.
 //! - It is asked to end by its driver, and made to by us.
 
+use super::attempt::Running;
 use super::messages::{Effect, End};
 use super::permits::Said;
 use super::queue::Waiting;
@@ -59,8 +60,9 @@ impl Scheduler {
         }
     }
 
-    /// A job is over, whatever comes next: those that it has brought along are nobody's any more.
-    pub(super) fn abandon(&mut self, driver: JobId, effects: &mut Vec<Effect>) {
+    /// A job is over, whatever comes next: those that it has brought along are nobody's any more. `ended`: why we ended it, if we
+    /// did.
+    pub(super) fn abandon(&mut self, driver: JobId, ended: Option<Ended>, effects: &mut Vec<Effect>) {
         if !self.drives {
             return;
         }
@@ -70,12 +72,20 @@ impl Scheduler {
         let running: Vec<AttemptId> =
             self.running.iter().map(|running| running.waiting.id).filter(|id| is_its(id.job)).collect();
         waiting.into_iter().for_each(|job| self.forget(job));
+        let because = if ended.is_some_and(is_timeout) { Ended::CommandTimeout } else { Ended::Abandoned };
         for id in running {
             if let Some(at) = self.running.iter().position(|running| running.waiting.id == id) {
-                let why = self.running[at].ended_by_us().unwrap_or(Ended::Abandoned);
+                let why = self.running[at].ended_by_us().unwrap_or(because);
                 self.kill(at, why, effects);
             }
         }
+    }
+
+    /// Whether the time of its driver is up: what ends it now, ends it for that.
+    pub(super) fn goes_with_its_driver(&self, job: JobId) -> bool {
+        let driver = self.jobs[job.0 as usize].driver;
+        let is_driver = |running: &&Running| driver == Some(running.waiting.id.job);
+        self.running.iter().find(is_driver).and_then(Running::ended_by_us).is_some_and(is_timeout)
     }
 
     /// Whether it has brought along others. They are its own doing, and it does not run again for their sake: all that it has
@@ -93,4 +103,8 @@ impl Scheduler {
             && matches!(judgement.cause, Cause::Own | Cause::Interrupted)
             && matches!(judgement.outcome, Outcome::Signaled | Outcome::Exited)
     }
+}
+
+fn is_timeout(ended: Ended) -> bool {
+    matches!(ended, Ended::Timeout | Ended::Idle | Ended::RunTimeout)
 }

@@ -23,6 +23,9 @@ use crate::policy::governor::Ending;
 use crate::policy::tuning::{MAX_EVICTIONS, MAX_FROM_OUTSIDE};
 use crate::policy::verdict::{self, Ended, Judgement};
 
+/// By nobody that is known.
+const KILLED_BY_ANOTHER: Judgement = Judgement { outcome: Outcome::Signaled, cause: Cause::Own };
+
 impl Scheduler {
     pub(super) fn ended(&mut self, now: Duration, end: &End, effects: &mut Vec<Effect>) -> Option<Effect> {
         let at = self.running.iter().position(|running| running.waiting.id == end.id)?;
@@ -34,6 +37,9 @@ impl Scheduler {
             self.tell_limits();
         }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
+        if judgement == KILLED_BY_ANOTHER && self.goes_with_its_driver(end.id.job) {
+            judgement.cause = Cause::CommandTimeout;
+        }
         if self.is_unseen(end, &judgement) {
             judgement.outcome = Outcome::Exited;
         }
@@ -68,7 +74,7 @@ impl Scheduler {
         let outcome = Some(judgement.outcome);
         self.tell(Said::Ended { id, ending, again, outcome, verdict, setup });
         self.count(now, running.waiting, &judgement, next);
-        self.abandon(id.job, effects);
+        self.abandon(id.job, ended, effects);
         match self.settings.max_fail.reached(self.failures) {
             // Only once: what is ended by it fails, too.
             Some(InFlight::Immediate) if self.closed.is_none() => {

@@ -47,9 +47,15 @@ pub(super) fn may_differ(on: RetryOn, judgement: &Judgement, leaked: bool) -> bo
         return on.leak;
     }
     match (judgement.outcome, &judgement.cause) {
-        (_, Cause::Interrupted | Cause::ByHand | Cause::MaxFail | Cause::RunTimeout | Cause::Abandoned) => {
-            false
-        }
+        (
+            _,
+            Cause::Interrupted
+            | Cause::ByHand
+            | Cause::MaxFail
+            | Cause::RunTimeout
+            | Cause::Abandoned
+            | Cause::CommandTimeout,
+        ) => false,
         (Outcome::Exited | Outcome::Pids, _) => on.fail,
         (Outcome::Signaled, _) => on.signal,
         (Outcome::Oom, _) => on.oom,

@@ -822,6 +822,8 @@ fn driven(groups: Vec<u32>) -> Input {
     Input::Add(Box::new(JobSpec { driver: Some(JobId(0)), groups, ..jobs(None, 1)[0].clone() }))
 }
 
+const DRIVERS_TIME: Duration = Duration::from_secs(60);
+
 /// A driver that runs, of a run with so many places beside it.
 fn driver(places: usize) -> Scheduler {
     let governor = Some(governor::Settings {
@@ -835,7 +837,7 @@ fn driver(places: usize) -> Scheduler {
     });
     let mut run = Scheduler::new(
         Settings { governor, max_fail: MaxFail::FIRST, ..settings(places + 1) },
-        jobs(None, 1),
+        jobs(Some(DRIVERS_TIME), 1),
     );
     run.step(Duration::ZERO, Input::Sense(Box::default()));
     run.step(Duration::ZERO, Input::Begin);
@@ -953,6 +955,38 @@ fn with_its_driver_goes_what_it_brought_along() {
     );
     assert!(effects.contains(&Effect::Finish));
     assert_eq!(run.tally().not_run, 0);
+}
+
+/// One that a driver has brought along runs, and the driver's time is up.
+fn driver_out_of_time() -> (Scheduler, Duration) {
+    let mut run = driver(1);
+    run.step(SECOND, driven(Vec::new()));
+    run.step(SECOND, Input::Started(attempt(1, 1)));
+    let diagnose = Effect::Diagnose(attempt(0, 1));
+    loop {
+        let (deadline, look) = (run.next_deadline(), run.next_look());
+        let now = deadline.into_iter().chain(look).min().unwrap();
+        let due = if look == Some(now) { Input::Sense(Box::default()) } else { Input::Tick };
+        if run.step(now, due).contains(&diagnose) {
+            run.step(now, Input::Diagnosed(attempt(0, 1)));
+            return (run, now);
+        }
+        assert!(now < 2 * DRIVERS_TIME);
+    }
+}
+
+#[test]
+fn what_ends_since_its_drivers_time_is_up_is_told_so() {
+    let timeout = Judgement { outcome: Outcome::Signaled, cause: Cause::CommandTimeout };
+    let judged = Effect::Judged(attempt(1, 1), timeout, Next::Done(Verdict::Fail));
+    let (mut run, late) = driver_out_of_time();
+    let effects = run.step(late, ended(attempt(1, 1), Exit::Signal(15)));
+    assert!(effects.contains(&judged), "ended by its driver: {effects:?}");
+    let (mut run, late) = driver_out_of_time();
+    let effects = run.step(late, ended(attempt(0, 1), Exit::Signal(15)));
+    assert!(effects.contains(&Effect::Kill(attempt(1, 1))), "{effects:?}");
+    let effects = run.step(late, ended(attempt(1, 1), Exit::Signal(9)));
+    assert!(effects.contains(&judged), "left by its driver: {effects:?}");
 }
 
 #[test]

@@ -1,25 +1,40 @@
 //! What can be said of a run without its end: which attempts were in mid-run, and what it had come to by then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Told;
 use crate::model::event::{AttemptFinished, AttemptStarted, Event, RunFinished, Tries};
-use crate::model::{AttemptId, Cause, Evidence, Fate, Outcome, Verdict};
+use crate::model::{AttemptId, Cause, Evidence, Fate, JobId, Outcome, Verdict};
 
-/// An end for each attempt that has none on record, of a run that does not go on: nobody saw how it ended.
-pub fn unseen_ends(events: &[Told], fate: Fate) -> Vec<Told> {
+/// What is missing of a run that has no end and does not go on: an end for each attempt that began, which nobody saw, and of each
+/// job that waited for its next try that it waits in vain.
+pub fn missing(events: &[Told], fate: Fate) -> Vec<Told> {
     let why = match fate {
+        _ if has_ended(events) => return Vec::new(),
         Fate::Runs => return Vec::new(),
         Fate::Killed => "it was running when the run was killed, and nobody saw how it ended",
         Fate::Ended => "the record ends before it does",
     };
-    let until = last_told(events);
-    in_mid_run(events).into_iter().map(|started| unseen_end(started, until, why)).collect()
+    let (until, last) = (last_told(events), last_ends(events));
+    let unseen = in_mid_run(events).into_iter().map(|started| {
+        let before = last.get(&started.attempt.id.job).copied();
+        unseen_end(started, tries(before), until, why)
+    });
+    let begun: BTreeSet<AttemptId> = events.iter().filter_map(begun).collect();
+    let waits = |ended: &&AttemptFinished| {
+        let id = AttemptId { number: ended.attempt.id.number.saturating_add(1), ..ended.attempt.id };
+        fate == Fate::Killed && ended.retry_in.is_some() && !begun.contains(&id)
+    };
+    let given_up = last.values().copied().filter(waits).map(|ended| {
+        let event = Event::GivenUp { attempt: ended.attempt.id, job: ended.job.clone() };
+        Told { event, words: None }
+    });
+    unseen.chain(given_up).collect()
 }
 
-/// What it has come to by now, or had when it was killed: that is an interruption.
-pub fn end_until_now(events: &[Told], fate: Fate) -> RunFinished {
+/// What a run that does not go on has come to, with what was [`missing`]. One that was killed was interrupted.
+pub fn end(events: &[Told], fate: Fate) -> RunFinished {
     let killed = fate == Fate::Killed;
     let closed = killed.then_some(Cause::Interrupted);
     let wall = last_told(events);
@@ -29,7 +44,7 @@ pub fn end_until_now(events: &[Told], fate: Fate) -> RunFinished {
         match event {
             Event::RunStarted(started) => jobs = started.jobs as u64,
             Event::AttemptFinished(attempt) => {
-                end.leaked += attempt.evidence.leaked_count;
+                end.leaked = end.leaked.saturating_add(attempt.evidence.leaked_count);
                 match attempt.verdict {
                     Some(verdict) => {
                         *(match verdict {
@@ -46,9 +61,50 @@ pub fn end_until_now(events: &[Told], fate: Fate) -> RunFinished {
             _ => {}
         }
     }
-    let began = end.passed + end.failed + end.unseen + in_mid_run(events).len() as u64;
-    end.not_run = jobs.saturating_sub(began);
+    let others = jobs.saturating_sub(end.passed + end.failed + end.unseen);
+    // What became of those that are not on a record that was cut nobody can say.
+    *(if killed { &mut end.not_run } else { &mut end.unseen }) += others;
     end
+}
+
+/// Of the run's jobs, those that have not begun.
+pub fn not_begun(events: &[Told]) -> usize {
+    let begun: BTreeSet<JobId> = events.iter().filter_map(begun).map(|id| id.job).collect();
+    let jobs = events.iter().find_map(|told| match &told.event {
+        Event::RunStarted(started) => Some(started.jobs),
+        _ => None,
+    });
+    jobs.unwrap_or_default().saturating_sub(begun.len())
+}
+
+/// Whether its end is on record.
+pub fn has_ended(events: &[Told]) -> bool {
+    events.iter().any(|told| matches!(told.event, Event::RunFinished(_)))
+}
+
+fn begun(told: &Told) -> Option<AttemptId> {
+    match &told.event {
+        Event::AttemptStarted(started) => Some(started.attempt.id),
+        Event::AttemptFinished(ended) => Some(ended.attempt.id),
+        _ => None,
+    }
+}
+
+/// The last attempt of each job that has ended.
+fn last_ends(events: &[Told]) -> BTreeMap<JobId, &AttemptFinished> {
+    let ends = events.iter().filter_map(|told| match &told.event {
+        Event::AttemptFinished(ended) => Some((ended.attempt.id.job, &**ended)),
+        _ => None,
+    });
+    ends.collect()
+}
+
+/// Which try comes after that one.
+fn tries(before: Option<&AttemptFinished>) -> Tries {
+    before.map_or(Tries { this: 1, most: 1 }, |before| {
+        let this = before.tries.this.saturating_add(u32::from(before.retry_in.is_some()));
+        Tries { this, most: before.tries.most.max(this) }
+    })
 }
 
 /// Those that have begun and not ended, in the order in which they began.
@@ -79,7 +135,7 @@ pub fn last_told(events: &[Told]) -> Duration {
     events.iter().map(at).max().unwrap_or_default()
 }
 
-fn unseen_end(started: &AttemptStarted, until: Duration, why: &str) -> Told {
+fn unseen_end(started: &AttemptStarted, tries: Tries, until: Duration, why: &str) -> Told {
     let AttemptStarted { attempt, job, driver, began, limits } = started.clone();
     let limit = limits.memory_max.map_or(String::new(), |max| format!(" It could have {max} of memory."));
     let end = AttemptFinished {
@@ -92,7 +148,7 @@ fn unseen_end(started: &AttemptStarted, until: Duration, why: &str) -> Told {
         verdict: Some(Verdict::Unseen),
         failed: false,
         retry_in: None,
-        tries: Tries { this: 1, most: 1 },
+        tries,
         exit: None,
         spawn_error: None,
         began,
@@ -137,9 +193,9 @@ mod tests {
 
     fn with_ends(fate: Fate) -> (Vec<Told>, RunFinished) {
         let mut events = record();
-        let ends = unseen_ends(&events, fate);
+        let ends = missing(&events, fate);
         events.extend(ends.clone());
-        (ends, end_until_now(&events, fate))
+        (ends, end(&events, fate))
     }
 
     #[test]
@@ -157,16 +213,53 @@ mod tests {
     }
 
     #[test]
-    fn what_still_runs_is_not_taken_for_what_never_did() {
-        let (ends, end) = with_ends(Fate::Runs);
-        assert!(ends.is_empty());
-        assert_eq!((end.passed, end.unseen, end.not_run, end.interrupted), (1, 0, 1, false));
+    fn of_what_still_runs_no_end_is_made_up() {
+        let events = record();
+        assert!(missing(&events, Fate::Runs).is_empty());
+        assert_eq!((in_mid_run(&events).len(), not_begun(&events)), (2, 1));
+    }
+
+    #[test]
+    fn what_waited_for_its_next_try_has_failed_and_a_try_counts_on() {
+        let failed = |job: &str| {
+            let ended = ENDED.replace(
+                r#""verdict":"pass","tries":1,"tries_max":1"#,
+                r#""verdict":null,"retry_in_ms":500,"tries":1,"tries_max":3"#,
+            );
+            format!(
+                r#"{{"event":"attempt-finished","job":"{job}","attempt":1,"slot":0,"began_ms":60,"ended_ms":70,{ended}}}"#
+            )
+        };
+        let again =
+            r#"{"event":"attempt-started","job":"again","attempt":2,"slot":0,"began_ms":80,"limits":{}}"#;
+        let lines = [failed("waits"), failed("again"), again.to_owned()];
+        let mut events = record();
+        events.extend(read(&mut lines.join("\n").as_bytes()).unwrap().into_iter().map(|mut told| {
+            // Numbers are a record's own.
+            match &mut told.event {
+                Event::AttemptStarted(started) => started.attempt.id.job.0 += 10,
+                Event::AttemptFinished(ended) => ended.attempt.id.job.0 += 10,
+                _ => {}
+            }
+            told
+        }));
+        let ends = missing(&events, Fate::Killed);
+        assert!(
+            ends.iter().any(|told| matches!(&told.event, Event::GivenUp { job, .. } if job == "waits")),
+            "{ends:?}"
+        );
+        let tries = ends.iter().find_map(|told| match &told.event {
+            Event::AttemptFinished(ended) if ended.job == "again" => Some(ended.tries),
+            _ => None,
+        });
+        assert_eq!(tries, Some(Tries { this: 2, most: 3 }));
     }
 
     #[test]
     fn of_a_run_whose_record_was_cut_off_nothing_more_is_said_than_that() {
         let (ends, end) = with_ends(Fate::Ended);
         assert!(ends[0].words.as_ref().is_some_and(|words| words.contains("the record ends")), "{ends:?}");
-        assert_eq!((end.unseen, end.interrupted, end.closed), (2, false, None));
+        assert_eq!((end.unseen, end.not_run), (3, 0), "of the one that never began nothing is known");
+        assert_eq!((end.interrupted, end.closed), (false, None));
     }
 }

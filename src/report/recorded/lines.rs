@@ -16,6 +16,7 @@ use crate::model::governor::{Action, Decision, Governed, Signal, State};
 use crate::model::isolation::Missing;
 use crate::model::leftovers::{Files, Object};
 use crate::model::retry::Unsettled;
+use crate::model::text::escaped;
 use crate::model::view::{Reason, WaitView, WaitsFor};
 use crate::model::{
     Attempt, Bytes, Cause, Enforcement, Evidence, Exit, Isolation, Leftovers, LimitName, Limits, Outcome,
@@ -24,6 +25,12 @@ use crate::model::{
 
 /// No time in a record is longer, whatever it says: some thousand years.
 const LONGEST: Duration = Duration::from_secs(1000 * 366 * 24 * 60 * 60);
+
+/// Nor has a run more slots, whatever it says.
+const MOST_SLOTS: u32 = 100_000;
+
+/// Nor more of anything that is counted.
+const MOST: u64 = 1 << 40;
 
 /// A line.
 #[derive(Debug, Deserialize)]
@@ -70,6 +77,8 @@ pub struct RunStartedLine {
     budget: Limits,
     jobs: usize,
     parallel: usize,
+    #[serde(default)]
+    pass_through: bool,
     absent_sensors: Vec<String>,
     sampled: Vec<LimitName>,
     not_enforced: Vec<LimitName>,
@@ -255,7 +264,8 @@ impl Line {
             }
             Line::RetryGivenUp { job, attempt } => Event::GivenUp { attempt: numbers.id(&job, attempt), job },
             Line::AttemptFinished(mut attempt) => {
-                words = attempt.told.take();
+                words =
+                    attempt.told.take().map(|told| told.lines().map(escaped).collect::<Vec<_>>().join("\n"));
                 Event::AttemptFinished(Box::new(attempt.event(numbers)))
             }
             Line::RunFinished(finished) => Event::RunFinished(finished.event()),
@@ -285,15 +295,14 @@ impl RunStartedLine {
             run: self.run,
             name: self.name,
             time: time(self.time_ms),
-            profile: self.profile,
+            profile: escaped(&self.profile),
             isolation,
             budget: self.budget,
             jobs: self.jobs,
             parallel: self.parallel,
             broker: self.broker.map(|of| BrokerPlace { socket: of.socket, scope: of.scope }),
             absent_sensors: self.absent_sensors,
-            // A record has no terminal to leave to a job.
-            pass_through: false,
+            pass_through: self.pass_through,
         }
     }
 }
@@ -330,7 +339,7 @@ impl GovernorLine {
 impl StartedLine {
     fn event(self, numbers: &Numbers) -> AttemptStarted {
         AttemptStarted {
-            attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
+            attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot.min(MOST_SLOTS) },
             job: self.job,
             driver: self.driver,
             began: time(self.began_ms),
@@ -343,7 +352,7 @@ impl AttemptLine {
     fn event(self, numbers: &Numbers) -> AttemptFinished {
         let passes = matches!(self.verdict, None | Some(Verdict::Pass | Verdict::Flaky | Verdict::Unseen));
         AttemptFinished {
-            attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot },
+            attempt: Attempt { id: numbers.id(&self.job, self.attempt), slot: self.slot.min(MOST_SLOTS) },
             job: self.job,
             driver: self.driver,
             test: self.test,
@@ -369,7 +378,7 @@ impl AttemptLine {
                 cpu_time: self.cpu_ms.map(time),
                 cpu_throttled: self.cpu_throttled_ms.map(time),
                 leaked: self.left_behind,
-                leaked_count: self.leaked,
+                leaked_count: self.leaked.min(MOST),
                 unkillable: self.unkillable,
                 oomd_ooms: self.oomd_ooms,
                 left: Leftovers {
@@ -394,13 +403,13 @@ impl AttemptLine {
 impl RunFinishedLine {
     fn event(self) -> RunFinished {
         RunFinished {
-            passed: self.passed,
-            failed: self.failed,
-            unseen: self.unseen,
-            flaky: self.flaky,
-            not_run: self.not_run,
-            evictions: self.evictions,
-            leaked: self.leaked,
+            passed: self.passed.min(MOST),
+            failed: self.failed.min(MOST),
+            unseen: self.unseen.min(MOST),
+            flaky: self.flaky.min(MOST),
+            not_run: self.not_run.min(MOST),
+            evictions: self.evictions.min(MOST),
+            leaked: self.leaked.min(MOST),
             interrupted: self.interrupted,
             closed: self.closed,
             governed: self.governor.map(|governed| Governed {

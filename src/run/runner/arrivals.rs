@@ -81,11 +81,7 @@ impl Arrivals {
         let worker = self.workers.name(&arrival.request.words, arrival.peer.pid);
         let at_once = worker.is_some();
         let (mut name, kin) = (worker.unwrap_or_else(|| self::name(&arrival)), kin(&arrival.request));
-        let count = self.names.entry(name.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            name += &format!("#{count}");
-        }
+        name = self.alone_called(name);
         let next = self.first_kin + u32::try_from(self.kins.len()).unwrap_or_default();
         let number = *self.kins.entry(kin.clone()).or_insert(next);
         let mut words = arrival.request.words.iter().cloned();
@@ -93,6 +89,19 @@ impl Arrivals {
         self.numbers.insert(arrival.connection, id);
         self.waiting.insert(id, arrival);
         (Job { at_once, ..(self.settle)(Draft { id, name, command, kin: number }) }, kin)
+    }
+
+    /// The name, with a number where another has it.
+    fn alone_called(&mut self, name: String) -> String {
+        let mut number = self.names.get(&name).copied().unwrap_or_default();
+        let mut numbered = name.clone();
+        while self.names.contains_key(&numbered) {
+            number += 1;
+            numbered = format!("{name}#{number}");
+        }
+        self.names.insert(name, number.max(1));
+        self.names.entry(numbered.clone()).or_insert(1);
+        numbered
     }
 
     /// One that is about to start.
@@ -193,7 +202,7 @@ impl Drive {
 fn name(arrival: &Arrival) -> String {
     let binary = binary(&arrival.request);
     let package = is_gos(&binary).then(|| below_here(&process::folder(arrival.peer.pid)?)).flatten();
-    called(&arrival.request, package.and_then(|package| package.parent().map(|parent| parent.join(&binary))))
+    called(&arrival.request, package.map(|package| package.join(&binary)))
 }
 
 /// `in_package`: the binary, where that says more than its name.
@@ -273,7 +282,7 @@ mod tests {
             package: "".into(),
             words: vec!["/tmp/go-build1/b002/shape.test".into(), "-test.v".into()],
         };
-        assert_eq!(called(&request, Some("internal/shape.test".into())), "internal/shape.test");
+        assert_eq!(called(&request, Some("internal/shape/shape.test".into())), "internal/shape/shape.test");
         assert_eq!(named("", &["./check-it", "-v", "a b\x1b"]), "check-it -v a b?");
         assert_eq!(named("", &["x", &"y".repeat(500)]).len(), LONGEST_NAME + 3);
     }

@@ -149,6 +149,9 @@ pub fn find(words: &[OsString], wanted: &Wanted) -> Result<Found, SourceError> {
         _ if program.as_bytes().contains(&b'/') && Path::new(program).is_file() => {
             binaries::find(words, wanted).map(|drafts| Found { drafts, no_fail_fast: false })
         }
+        _ if program.as_bytes().contains(&b'/') && !Path::new(program).exists() => Err(
+            SourceError::Argument(format!("{}: there is no such file", escaped(&program.to_string_lossy()))),
+        ),
         _ => {
             let is_option = |word: &&OsString| word.as_bytes().starts_with(b"-");
             let subcommand = words.get(1).filter(|word| !is_option(word));
