@@ -518,6 +518,19 @@ fn a_rule_that_fits_no_job_is_told_of_once_before_the_run() {
 }
 
 #[test]
+fn a_limit_above_the_budget_is_told_to_be_the_budgets() {
+    let ran = Scene::new().run(&["--memory", "900T", "--pids", "4000000", "--", "true"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.err.contains("warning: --memory 900 TiB is more than the budget of all jobs, "),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("warning: --pids 4000000 is more than"), "{}", ran.err);
+    assert_eq!(Scene::new().run(&["--memory", "50%", "--", "true"]).err, "");
+}
+
+#[test]
 fn a_bad_project_file_is_shown_with_its_place_and_nothing_starts() {
     let scene = Scene::new().file("sandtest.yaml", b"rules:\n  - match: x\n    tiemout: 2s\n");
     let ran = scene.run(&["--", "touch", "ran"]);

@@ -402,9 +402,9 @@ fn an_end_that_only_its_driver_saw_counts_neither_way_in_any_report() {
 #[test]
 fn a_record_of_an_unseen_end_counts_neither_way() {
     let mut events = recorded::read(&mut json(&run_of_a_driver()).as_bytes()).unwrap();
-    assert_eq!(cut_off::end(&events, Fate::Ended).unseen, 1);
+    assert_eq!(cut_off::end(&events, Fate::Ended, Duration::ZERO).unseen, 1);
     events.pop();
-    let end = cut_off::end(&events, Fate::Killed);
+    let end = cut_off::end(&events, Fate::Killed, Duration::ZERO);
     assert_eq!((end.passed, end.failed, end.unseen, end.not_run), (2, 0, 1, 0));
     let story = Story::of_run(events);
     assert!(story.of("shapes").starts_with("shapes: unseen\n"), "{}", story.of("shapes"));

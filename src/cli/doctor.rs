@@ -204,7 +204,7 @@ fn warnings(page: &mut Page, report: &Report) {
     for pressure in &report.pressure {
         let (mark, state) = match &pressure.sensor {
             Sensor::Fine if report.environment.name == "container" => {
-                (Mark::Missing, "the whole machine's, not this container's: not used".to_owned())
+                (Mark::Note, "the whole machine's, not this container's: not used".to_owned())
             }
             Sensor::Fine => (Mark::Ok, "readable".to_owned()),
             Sensor::Absent => (Mark::Missing, "not there; free memory is watched instead".to_owned()),

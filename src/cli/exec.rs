@@ -225,6 +225,9 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
     if !pass_through {
         warn_of_unmatched(&settings.rules, &names);
     }
+    if step.is_none() {
+        warn_of_cut(args, &profile.budget);
+    }
     let governed = args.governor == Governing::On && args.isolation != Mode::Off;
     let broker = args.beside.seek(governed, tell).map_err(Failure::new)?;
     let kins = broker.as_ref().map(|_| kins(&drafts)).unwrap_or_default();
@@ -341,6 +344,7 @@ fn try_run(args: &ExecArgs) -> Result<u8, Failure> {
             editor: settings.protected.group.clone(),
         }),
         runner,
+        pulse: record.pulse(),
         recording,
         max_fail: match (args.max_fail, args.no_fail_fast || no_fail_fast) {
             (Some(said), _) => said,
@@ -534,6 +538,24 @@ fn smallest(jobs: &[Job]) -> Limits {
         pids_max: least(all.pids_max, one.pids_max),
         cpu_max: least(all.cpu_max, one.cpu_max),
     })
+}
+
+/// Tells of a limit that is asked for and can't be had.
+fn warn_of_cut(args: &ExecArgs, budget: &Limits) {
+    if let (Some(Size::Bytes(asked)), Some(most)) = (args.memory, budget.memory_max)
+        && asked > most
+    {
+        tell(&format!(
+            "warning: --memory {asked} is more than the budget of all jobs, {most}: each may have that"
+        ));
+    }
+    if let (Some(Pids::Count(asked)), Some(most)) = (args.pids, budget.pids_max)
+        && asked > most
+    {
+        tell(&format!(
+            "warning: --pids {asked} is more than the budget of all jobs, {most}: each may have that"
+        ));
+    }
 }
 
 /// Tells of rules that are for none of these jobs: a slip in a pattern is silent otherwise.

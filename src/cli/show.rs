@@ -59,10 +59,11 @@ fn show(args: &ShowArgs) -> Result<u8, String> {
     let mut events = events(&kept)?;
     let mut how_it_is_shown = String::new();
     if !cut_off::has_ended(&events) {
-        how_it_is_shown = unfinished_in_full(&events, kept.fate);
+        let lived = cut_off::lived(&events, kept.seen);
+        how_it_is_shown = unfinished_in_full(&events, kept.fate, lived);
         if kept.fate != Fate::Runs {
-            events.extend(cut_off::missing(&events, kept.fate));
-            let end = cut_off::end(&events, kept.fate);
+            events.extend(cut_off::missing(&events, kept.fate, lived));
+            let end = cut_off::end(&events, kept.fate, lived);
             events.push(Told { event: Event::RunFinished(end), words: None });
         } else if args.reports.any() {
             return Err(format!("run {} still runs: its reports can be written when it has ended", kept.run));
@@ -131,17 +132,17 @@ fn ago(time: Option<Duration>) -> String {
     }
 }
 
-fn unfinished_in_full(events: &[Told], fate: Fate) -> String {
+fn unfinished_in_full(events: &[Told], fate: Fate, lived: Duration) -> String {
     match fate {
         Fate::Ended => ", whose record could not be written to its end: as far as it goes".into(),
         Fate::Runs => {
             let (running, waiting) = (cut_off::in_mid_run(events).len(), cut_off::not_begun(events));
             format!(", which still runs: {running} in mid-run, {waiting} not begun, and until now")
         }
-        Fate::Killed => {
-            let last = short(cut_off::last_told(events));
-            format!(", which was killed before its end; the last that it told was {last} after its begin")
-        }
+        Fate::Killed => format!(
+            ", which was killed before its end; it was last seen alive {} after its begin",
+            short(lived)
+        ),
     }
 }
 

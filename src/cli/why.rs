@@ -57,7 +57,7 @@ fn text(args: &WhyArgs) -> Result<String, Refusal> {
     let refuse = |message: String| Refusal { code: OWN_FAILURE, message };
     let kept = kept::find(args.run.as_deref()).map_err(|error| refuse(error.to_string()))?;
     let mut events = show::events(&kept).map_err(refuse)?;
-    events.extend(cut_off::missing(&events, kept.fate));
+    events.extend(cut_off::missing(&events, kept.fate, cut_off::lived(&events, kept.seen)));
     let story = Story::of_run(events);
     let mut text = story.headline(show::unfinished(kept.fate)) + "\n";
     let jobs = match &args.job {

@@ -10,6 +10,9 @@ use crate::model::event::{AttemptFinished, RunFinished, RunStarted};
 /// Of more failures than this only the names are told again: what happened stands above.
 const MOST_TOLD: usize = 50;
 
+/// Columns of what is said of files beside a file's name.
+const LITTER_LINE: usize = 30;
+
 /// What is kept for it while the run goes on.
 #[derive(Debug, Default)]
 pub struct Ending {
@@ -68,10 +71,11 @@ impl Ending {
         }
         if self.littered > 0 {
             let noun = if self.littered == 1 { "attempt" } else { "attempts" };
-            let such_as = self.litter.as_ref().map_or(String::new(), |name| format!(", such as {name}"));
+            let name = |name: &String| format!(", such as {}", look.cut(name, LITTER_LINE));
+            let such_as = self.litter.as_ref().map_or(String::new(), name);
             let line =
                 format!("sandtest: {} {noun} left files in the TMPDIR{such_as}: removed", self.littered);
-            text += &look.wrap(&look.cut(&line, 0), 0);
+            text += &look.wrap(&line, 0);
         }
         text += &self.failures(look);
         let ended_early = match finished.closed {

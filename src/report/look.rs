@@ -49,7 +49,7 @@ impl Look {
 
     /// In lines no wider than it, each `indent` columns from the left.
     pub fn wrap(self, text: &str, indent: usize) -> String {
-        let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent + 1).max(30));
+        let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent + 1).max(20));
         let margin = " ".repeat(indent);
         let mut wrapped = margin.clone();
         let mut column = 0;

@@ -5,11 +5,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::look::Look;
 use crate::model::AttemptId;
 use crate::model::text::harmless;
 
 /// How often it is redrawn if nothing happens.
 const TICK: Duration = Duration::from_millis(250);
+
+/// More names than these fit into no line.
+const NAMED: usize = 20;
+
+/// Fewer columns than these have no room for a bar.
+const NARROW: usize = 60;
 
 /// Drawn below all lines, and only on a terminal.
 pub struct Progress {
@@ -19,20 +26,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For `jobs` jobs; draws nothing if not `shown`.
-    pub fn new(jobs: usize, shown: bool, colour: bool) -> Progress {
+    /// For `jobs` jobs; draws nothing where lines do not stay.
+    pub fn new(jobs: usize, look: Look) -> Progress {
         let target =
-            if shown { ProgressDrawTarget::stderr_with_hz(15) } else { ProgressDrawTarget::hidden() };
+            if look.live { ProgressDrawTarget::stderr_with_hz(15) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(jobs as u64), target);
-        let template = if colour {
-            "{elapsed:>5} [{bar:24.cyan}] {pos}/{len}{prefix:.red.bold}  {wide_msg:.dim}"
-        } else {
-            "{elapsed:>5} [{bar:24}] {pos}/{len}{prefix}  {wide_msg}"
+        let template = match (look.width.is_some_and(|width| width < NARROW), look.colour) {
+            (false, true) => "{elapsed:>5} [{bar:24.cyan}] {pos}/{len}{prefix:.red.bold}  {wide_msg:.dim}",
+            (false, false) => "{elapsed:>5} [{bar:24}] {pos}/{len}{prefix}  {wide_msg}",
+            (true, true) => "{elapsed} {pos}/{len}{prefix:.red.bold}  {wide_msg:.dim}",
+            (true, false) => "{elapsed} {pos}/{len}{prefix}  {wide_msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        if shown {
+        if look.live {
             bar.enable_steady_tick(TICK);
         }
         Progress { bar, running: BTreeMap::new(), failed: 0 }
@@ -68,7 +76,7 @@ impl Progress {
     }
 
     fn show_running(&self) {
-        let names: Vec<&str> = self.running.values().map(String::as_str).collect();
+        let names: Vec<&str> = self.running.values().take(NAMED).map(String::as_str).collect();
         self.bar.set_message(names.join(", "));
     }
 }

@@ -122,7 +122,7 @@ impl<W: Write> TerminalReporter<W> {
             hint.unwrap_or_default()
         );
         self.sink.write_all(self.look.wrap(&line, 0).as_bytes())?;
-        self.progress = Some(Progress::new(started.jobs, self.look.live, self.look.colour));
+        self.progress = Some(Progress::new(started.jobs, self.look));
         Ok(())
     }
 

@@ -48,6 +48,9 @@ use crate::policy::tuning::SAME_REQUEST;
 /// good: in a look at a process that does, or in a file system that is gone.
 const THREADS_ASIDE: usize = 64;
 
+/// How often a run that looks at its jobs says that it lives.
+const PULSE: Duration = Duration::from_secs(1);
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Summary {
@@ -107,6 +110,8 @@ pub(super) struct Drive {
     recorder: Option<Recorder>,
     /// The governor's, where there is one.
     eyes: Option<Eyes>,
+    /// Touched last.
+    pulse_at: Duration,
     /// Ended, and not yet judged.
     ended: Option<Box<Ended>>,
     inquests: Inquests,
@@ -160,6 +165,7 @@ impl Drive {
             prepared: BTreeMap::new(),
             keeper: Keeper::start(plan.ground.clone())?,
             eyes: plan.outlook.as_ref().map(|outlook| Eyes::open(&plan.ground, outlook)),
+            pulse_at: Duration::ZERO,
             ended: None,
             inquests: Inquests::default(),
             asked_to_end: None,
@@ -317,6 +323,11 @@ impl Drive {
     }
 
     fn look(&mut self, now: Duration) -> Reading {
+        if now >= self.pulse_at + PULSE {
+            self.pulse_at = now;
+            // Where that is not to be had, a killed run is told of as far as its record goes.
+            let _ = self.shared.plan.pulse.as_ref().map(|file| file.set_modified(SystemTime::now()));
+        }
         match &mut self.eyes {
             Some(eyes) => eyes.look(now, &self.shared.live, self.scheduler.wants_processor_time()),
             None => Reading::default(),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::record::{RunFile, State, runs_folder};
 use crate::model::Fate;
@@ -15,6 +16,8 @@ pub struct Kept {
     pub events: PathBuf,
     /// What became of it.
     pub fate: Fate,
+    /// When it was last seen alive, as far as it says.
+    pub seen: Option<SystemTime>,
 }
 
 /// A run that is not to be found.
@@ -78,7 +81,8 @@ fn find_in(folder: &Path, wanted: Option<&str>) -> Result<Kept, KeptError> {
 
 fn kept(folder: &Path, run: String) -> Kept {
     let home = folder.join(&run);
-    Kept { run, events: home.join("events.jsonl"), fate: fate(&home) }
+    let seen = home.join("lock").metadata().and_then(|lock| lock.modified()).ok();
+    Kept { run, events: home.join("events.jsonl"), fate: fate(&home), seen }
 }
 
 fn fate(home: &Path) -> Fate {

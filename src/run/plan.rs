@@ -42,6 +42,8 @@ pub struct Plan {
     pub served: Option<Introduced>,
     /// How long the first start may take to come.
     pub wait: Option<Duration>,
+    /// Touched now and then: how long the run lived is told by it, if nothing else can be any more.
+    pub pulse: Option<File>,
     /// Where all that the governor sees and decides is written.
     pub recording: Option<File>,
     /// After how many failures nothing more is started.

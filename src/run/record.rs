@@ -5,7 +5,8 @@
 //! ```text
 //! run.json      which groups were made, in which boot; `state`: running, finished, interrupted
 //! events.jsonl  the events, a line each, as `--json` writes them
-//! lock          held with flock(2) while sandtest runs: free means that it is gone, however it went
+//! lock          held with flock(2) while sandtest runs: free means that it is gone, however it went; its time of change is
+//!               when it was last seen alive
 //! output/       what jobs wrote, where it was too long to keep
 //! jobserver/    fifos with tokens for the builds in the jobs, while it runs
 //! ```
@@ -130,6 +131,11 @@ impl Record {
     /// Removes all of it: of a run that was only a step of another one.
     pub fn discard(self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+
+    /// What the run touches now and then, as long as it lives.
+    pub fn pulse(&self) -> Option<File> {
+        File::open(self.folder.join("lock")).ok()
     }
 
     /// Where the events go.

@@ -1,7 +1,7 @@
 //! What can be said of a run without its end: which attempts were in mid-run, and what it had come to by then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Told;
 use crate::model::event::{AttemptFinished, AttemptStarted, Event, RunFinished, Tries};
@@ -9,14 +9,14 @@ use crate::model::{AttemptId, Cause, Evidence, Fate, JobId, Outcome, Verdict};
 
 /// What is missing of a run that has no end and does not go on: an end for each attempt that began, which nobody saw, and of each
 /// job that waited for its next try that it waits in vain.
-pub fn missing(events: &[Told], fate: Fate) -> Vec<Told> {
+pub fn missing(events: &[Told], fate: Fate, until: Duration) -> Vec<Told> {
     let why = match fate {
         _ if has_ended(events) => return Vec::new(),
         Fate::Runs => return Vec::new(),
         Fate::Killed => "it was running when the run was killed, and nobody saw how it ended",
         Fate::Ended => "the record ends before it does",
     };
-    let (until, last) = (last_told(events), last_ends(events));
+    let last = last_ends(events);
     let unseen = in_mid_run(events).into_iter().map(|started| {
         let before = last.get(&started.attempt.id.job).copied();
         unseen_end(started, tries(before), until, why)
@@ -34,10 +34,9 @@ pub fn missing(events: &[Told], fate: Fate) -> Vec<Told> {
 }
 
 /// What a run that does not go on has come to, with what was [`missing`]. One that was killed was interrupted.
-pub fn end(events: &[Told], fate: Fate) -> RunFinished {
+pub fn end(events: &[Told], fate: Fate, wall: Duration) -> RunFinished {
     let killed = fate == Fate::Killed;
     let closed = killed.then_some(Cause::Interrupted);
-    let wall = last_told(events);
     let mut end = RunFinished { interrupted: killed, closed, wall, ..RunFinished::default() };
     let mut jobs = 0;
     for Told { event, .. } in events {
@@ -122,8 +121,13 @@ pub fn in_mid_run(events: &[Told]) -> Vec<&AttemptStarted> {
     running
 }
 
-/// Since the run began: it lived for that long at least.
-pub fn last_told(events: &[Told]) -> Duration {
+/// How long the run lived at least, since it began. `seen`: when it was seen last.
+pub fn lived(events: &[Told], seen: Option<SystemTime>) -> Duration {
+    let began = events.iter().find_map(|told| match &told.event {
+        Event::RunStarted(started) => Some(UNIX_EPOCH + started.time),
+        _ => None,
+    });
+    let seen = seen.zip(began).and_then(|(seen, began)| seen.duration_since(began).ok());
     let at = |told: &Told| match &told.event {
         Event::Governor { at, .. } | Event::Broker { at, .. } => *at,
         Event::AttemptStarted(started) => started.began,
@@ -132,7 +136,7 @@ pub fn last_told(events: &[Told]) -> Duration {
         Event::Slow { elapsed, .. } => *elapsed,
         Event::RunStarted(_) | Event::Unsettled { .. } | Event::GivenUp { .. } => Duration::ZERO,
     };
-    events.iter().map(at).max().unwrap_or_default()
+    events.iter().map(at).chain(seen).max().unwrap_or_default()
 }
 
 fn unseen_end(started: &AttemptStarted, tries: Tries, until: Duration, why: &str) -> Told {
@@ -181,7 +185,7 @@ mod tests {
             )
         };
         let lines = [
-            r#"{"event":"run-started","run":"6b01","profile":"native","isolation":"cgroup","budget":{},"jobs":4,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
+            r#"{"event":"run-started","run":"6b01","time_ms":1000,"profile":"native","isolation":"cgroup","budget":{},"jobs":4,"parallel":2,"absent_sensors":[],"sampled":[],"not_enforced":[],"missing":[]}"#.to_owned(),
             began("first", 10),
             began("long", 20),
             format!(r#"{{"event":"attempt-finished","job":"first","attempt":1,"slot":0,"began_ms":10,"ended_ms":40,{ENDED}}}"#),
@@ -193,9 +197,9 @@ mod tests {
 
     fn with_ends(fate: Fate) -> (Vec<Told>, RunFinished) {
         let mut events = record();
-        let ends = missing(&events, fate);
+        let ends = missing(&events, fate, lived(&events, None));
         events.extend(ends.clone());
-        (ends, end(&events, fate))
+        (ends, end(&events, fate, lived(&events, None)))
     }
 
     #[test]
@@ -213,9 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn it_lived_until_it_was_last_seen() {
+        let events = record();
+        let began = UNIX_EPOCH + Duration::from_millis(1000);
+        assert_eq!(lived(&events, Some(began + Duration::from_secs(90))).as_secs(), 90);
+        assert_eq!(lived(&events, Some(UNIX_EPOCH)).as_secs(), 60, "a clock that was set back");
+    }
+
+    #[test]
     fn of_what_still_runs_no_end_is_made_up() {
         let events = record();
-        assert!(missing(&events, Fate::Runs).is_empty());
+        assert!(missing(&events, Fate::Runs, Duration::ZERO).is_empty());
         assert_eq!((in_mid_run(&events).len(), not_begun(&events)), (2, 1));
     }
 
@@ -243,7 +255,7 @@ mod tests {
             }
             told
         }));
-        let ends = missing(&events, Fate::Killed);
+        let ends = missing(&events, Fate::Killed, Duration::from_secs(1));
         assert!(
             ends.iter().any(|told| matches!(&told.event, Event::GivenUp { job, .. } if job == "waits")),
             "{ends:?}"
