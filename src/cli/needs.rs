@@ -12,7 +12,8 @@ pub fn raise(ruled: &mut Ruled, declared: Option<Bytes>, budget: Option<Bytes>) 
     let raised = budget.map_or(needed, |budget| needed.min(budget));
     if raised > max {
         *limit = Some(raised);
-        let text = format!("memory: {declared}, and a quarter more");
+        let how_far = if raised < needed { "as far as the budget goes" } else { "and a quarter more" };
+        let text = format!("memory: {declared}, {how_far}");
         ruled.origins.insert("job.memory_max".into(), Origin { file: String::new(), line: 0, text });
     }
 }

@@ -159,11 +159,13 @@ impl Reports {
             if let Some(file) = file.take() {
                 tell(&format!("write {}: {error}; it is not complete", file.display()));
             }
-            self.failure.get_or_insert(error);
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failure.get_or_insert(error);
+            }
         }
     }
 
-    /// Why the first that could not be written could not.
+    /// Why the first that could not be written could not, other than that its reader has gone.
     pub fn failure(self) -> Option<io::Error> {
         self.failure
     }

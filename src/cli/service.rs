@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::answer::answer;
 use super::exit_code::{OK, OWN_FAILURE};
 use crate::broker::protocol::Scope;
 use crate::broker::socket;
@@ -53,12 +54,11 @@ pub fn run(command: &ServiceCommand) -> u8 {
         ServiceCommand::Uninstall(args) => uninstall(args.whose()).map(|text| (OK, text)),
         ServiceCommand::Status(args) => tell(args.whose()),
     };
-    // Whoever reads no further has seen enough.
     match done {
-        Ok((code, text)) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            code
-        }
+        Ok((code, text)) => match answer(text.as_bytes()) {
+            OK => code,
+            failed => failed,
+        },
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sandtest: {error}\nfix: {}", error.fix());
             OWN_FAILURE

@@ -1,7 +1,7 @@
 //! `sandtest show`: the report of a run that is over, again, or in another form.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -11,10 +11,9 @@ use super::exit_code::{OK, OWN_FAILURE};
 use super::reports::{ReportArgs, tell};
 use crate::model::Fate;
 use crate::model::event::{Event, RunStarted};
-use crate::model::text::escaped;
 use crate::report::paragraph::short;
 use crate::report::recorded::{self, Told, cut_off};
-use crate::report::story::Story;
+use crate::report::story::{Story, of_name};
 use crate::report::terminal::{Look, TerminalReporter};
 use crate::run::kept::{self, Kept};
 
@@ -42,7 +41,7 @@ pub struct ShowArgs {
 }
 
 /// Shows it on standard output, or writes the reports that are asked for. Exit code 0; 125 if there is no such run, or it
-/// can't be read.
+/// can't be read or written.
 pub fn run(args: &ShowArgs) -> u8 {
     let shown = if args.list { list() } else { show(args) };
     match shown {
@@ -72,7 +71,7 @@ fn show(args: &ShowArgs) -> Result<u8, String> {
     let mut reports = args.reports.open(false)?;
     if !args.reports.any() {
         let (name, began) = began(&events).map_or(("", None), |started| (&*started.name, Some(started.time)));
-        let headline = format!("run {} of {}{}{how_it_is_shown}\n", kept.run, escaped(name), ago(began));
+        let headline = format!("run {}{}{}{how_it_is_shown}\n", kept.run, of_name(name), ago(began));
         let code = answer(headline.as_bytes());
         if code != OK {
             return Ok(code);
@@ -80,8 +79,12 @@ fn show(args: &ShowArgs) -> Result<u8, String> {
         reports.add(TerminalReporter::on_stdout(), None);
     }
     events.iter().for_each(|told| reports.event(&told.event, told.words.as_deref()));
-    let failure = reports.failure().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
-    Ok(if failure.is_some() { OWN_FAILURE } else { OK })
+    match reports.failure() {
+        Some(error) if !args.reports.any() => Err(format!("write to standard output: {error}")),
+        // That has been told, with its file.
+        Some(_) => Ok(OWN_FAILURE),
+        None => Ok(OK),
+    }
 }
 
 /// The events of a run that is kept.
@@ -104,7 +107,11 @@ fn list() -> Result<u8, String> {
             Ok(events) => {
                 let story = Story::of_run(events);
                 let came_to = story.came_to(unfinished(kept.fate));
-                format!("{}  {}: {came_to}{}", kept.run, look.cut(story.name(), WIDEST), ago(story.time()))
+                let name = match story.name() {
+                    "" => String::new(),
+                    name => look.cut(name, WIDEST) + ": ",
+                };
+                format!("{}  {name}{came_to}{}", kept.run, ago(story.time()))
             }
             Err(error) => format!("{}  {error}", kept.run),
         };

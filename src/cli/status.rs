@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::exit_code::{OK, OWN_FAILURE};
+use super::answer::answer;
+use super::exit_code::OWN_FAILURE;
 use crate::broker::onlooker::{Onlooker, OnlookerError};
 use crate::broker::protocol::Status;
 use crate::report::board;
@@ -32,11 +33,7 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> u8 {
     let page = ask(args.socket.as_deref()).and_then(|status| render(&status, args.json));
     match page {
-        Ok(page) => {
-            // A reader that has gone away (`sandtest status | head`) is no failure.
-            let _ = io::stdout().write_all(page.as_bytes());
-            OK
-        }
+        Ok(page) => answer(page.as_bytes()),
         Err(message) => {
             let _ = writeln!(io::stderr(), "sandtest: {message}");
             OWN_FAILURE

@@ -246,7 +246,7 @@ pub struct RunFinished {
     pub passed: u64,
     /// Jobs that did not.
     pub failed: u64,
-    /// Jobs of which only the command that started them saw the end.
+    /// Jobs whose end sandtest did not see.
     pub unseen: u64,
     /// Jobs that failed first and passed later.
     pub flaky: u64,

@@ -51,7 +51,7 @@ pub enum Verdict {
     Leak,
     /// Nothing can be said of the job: its environment failed it.
     Infra,
-    /// Only the command that started it saw how it ended.
+    /// Sandtest did not see how it ended: only the command that started it did, or the run was killed.
     Unseen,
 }
 

@@ -135,7 +135,7 @@ impl Story {
     pub fn headline(&self, fate: &str) -> String {
         let terms = self.started.as_ref().map_or(String::new(), |started| {
             let RunStarted { run, name, profile, isolation, .. } = started;
-            format!(" {} of {}, profile {profile}, isolation {}", run.0, escaped(name), isolation.tier)
+            format!(" {}{}, profile {profile}, isolation {}", run.0, of_name(name), isolation.tier)
         });
         format!("run{terms}: {}", self.came_to(fate))
     }
@@ -173,16 +173,21 @@ impl Story {
         for News { at, news } in &news[news.len().saturating_sub(HOLDS)..] {
             told.push((*at, broker::sentence(news)));
         }
+        // What is brought along was not there before.
+        let is_of_list = self.begun.iter().any(|started| started.job == job && started.driver.is_none());
         if told.is_empty()
+            && is_of_list
             && let Some(first) = waits.first().filter(|first| first.end > LONG)
         {
-            let before = self.begun.iter().filter(|started| started.began < first.end).count();
-            let others =
-                if before == 1 { "another one was".to_owned() } else { format!("{before} others were") };
-            told.push((
-                first.start,
-                format!("it waits for its turn: {others} started before it (-j, or a group that they share)"),
-            ));
+            let others = match self.begun.iter().filter(|started| started.began < first.end).count() {
+                0 => None,
+                1 => Some("another one was".to_owned()),
+                before => Some(format!("{before} others were")),
+            };
+            told.extend(others.map(|others| {
+                let why = "started before it (-j, or a group that they share)";
+                (first.start, format!("it waits for its turn: {others} {why}"))
+            }));
         }
         for decided in self.decisions.iter().filter(|decided| decided.job.as_deref() == Some(job)) {
             let what = match decided.decision.action {
@@ -213,9 +218,7 @@ impl Story {
         }
         text
     }
-}
 
-impl Story {
     /// When a job waited: before each of its attempts.
     fn waits(&self, job: &str) -> Vec<Range<Duration>> {
         let ended: HashMap<_, _> = self
@@ -258,6 +261,11 @@ impl Story {
         });
         left_out.into_iter().chain(told).collect()
     }
+}
+
+/// ` of cargo test`; a run that was refused has none.
+pub fn of_name(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" of {}", escaped(name)) }
 }
 
 impl Attempt {

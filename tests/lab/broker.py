@@ -8,6 +8,7 @@ Needs a guest with systemd and cgroup v2 (scripts/lab/run-in-vm). What a user ca
 """
 import contextlib, glob, json, os, pwd, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
+import common
 from common import SLOW, TESTS, Skip, equal, eventually, play, test
 
 SANDTEST = HOG = None
@@ -458,7 +459,7 @@ def b11_who_does_not_freeze_is_frozen_and_then_killed():
         senior = start("--", HOG, "300", "1000", folder=d)
         eventually("the senior job never began", lambda: status()["used"] > 250 * MIB, 60)
         who = pwd.getpwnam("dev2")
-        shutil.copy(__file__, f"{d}/broker.py")
+        for file in (__file__, common.__file__): shutil.copy(file, d)
         p = subprocess.Popen(["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--init-groups", "systemd-run", "--user", "--scope",
                               "--quiet", "--collect", "--slice=sandtest.slice", "-p", "Delegate=yes", "-p", "OOMPolicy=continue",
                               "python3", f"{d}/broker.py", "--rogue", d],

@@ -133,7 +133,9 @@ def r06_after_sigkill_of_sandtest_nothing_is_alive_and_what_was_finished_is_on_r
         subprocess.run([SANDTEST, "show", "--json", f"{d}/shown"], env={**os.environ, **state}, check=True)
         shown = [json.loads(line) for line in open(f"{d}/shown")]
         ends = {e["job"]: e["verdict"] for e in shown if e["event"] == "attempt-finished"}
-        equal("on record", (ends.pop("true first"), list(ends.values())), ("pass", ["unseen"] * 2))
+        # A kernel before 6.15 tells only root.
+        assert ends.pop("true first") in ("pass", "unseen"), shown
+        equal("what ran on", list(ends.values()), ["unseen"] * 2)
         equal("its end", shown[-1]["interrupted"], True)
         run(driver="true", env=state)
     nothing_is_left()

@@ -37,7 +37,7 @@ impl Scheduler {
             self.tell_limits();
         }
         let mut judgement = verdict::judge(end.exit, end.spawn_error.as_ref(), ended, &end.evidence);
-        if judgement == KILLED_BY_ANOTHER && self.goes_with_its_driver(end.id.job) {
+        if judgement == KILLED_BY_ANOTHER && end.exit.is_some() && self.goes_with_its_driver(end.id.job) {
             judgement.cause = Cause::CommandTimeout;
         }
         if self.is_unseen(end, &judgement) {

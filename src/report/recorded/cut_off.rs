@@ -21,16 +21,18 @@ pub fn missing(events: &[Told], fate: Fate, until: Duration) -> Vec<Told> {
         let before = last.get(&started.attempt.id.job).copied();
         unseen_end(started, tries(before), until, why)
     });
-    let begun: BTreeSet<AttemptId> = events.iter().filter_map(begun).collect();
+    let known: BTreeSet<AttemptId> =
+        events.iter().filter_map(begun).chain(events.iter().filter_map(given_up)).collect();
     let waits = |ended: &&AttemptFinished| {
-        let id = AttemptId { number: ended.attempt.id.number.saturating_add(1), ..ended.attempt.id };
-        fate == Fate::Killed && ended.retry_in.is_some() && !begun.contains(&id)
+        let next = AttemptId { number: ended.attempt.id.number.saturating_add(1), ..ended.attempt.id };
+        let has_failed = ended.retry_in.is_some() || (ended.verdict.is_none() && ended.tries.this > 1);
+        fate == Fate::Killed && has_failed && !known.contains(&next)
     };
-    let given_up = last.values().copied().filter(waits).map(|ended| {
+    let in_vain = last.values().copied().filter(waits).map(|ended| {
         let event = Event::GivenUp { attempt: ended.attempt.id, job: ended.job.clone() };
         Told { event, words: None }
     });
-    unseen.chain(given_up).collect()
+    unseen.chain(in_vain).collect()
 }
 
 /// What a run that does not go on has come to, with what was [`missing`]. One that was killed was interrupted.
@@ -38,7 +40,8 @@ pub fn end(events: &[Told], fate: Fate, wall: Duration) -> RunFinished {
     let killed = fate == Fate::Killed;
     let closed = killed.then_some(Cause::Interrupted);
     let mut end = RunFinished { interrupted: killed, closed, wall, ..RunFinished::default() };
-    let mut jobs = 0;
+    // Of those that were brought along nobody knew before.
+    let (mut jobs, mut of_list) = (0, 0);
     for Told { event, .. } in events {
         match event {
             Event::RunStarted(started) => jobs = started.jobs as u64,
@@ -46,6 +49,7 @@ pub fn end(events: &[Told], fate: Fate, wall: Duration) -> RunFinished {
                 end.leaked = end.leaked.saturating_add(attempt.evidence.leaked_count);
                 match attempt.verdict {
                     Some(verdict) => {
+                        of_list += u64::from(attempt.driver.is_none());
                         *(match verdict {
                             Verdict::Unseen => &mut end.unseen,
                             _ if attempt.failed => &mut end.failed,
@@ -56,11 +60,14 @@ pub fn end(events: &[Told], fate: Fate, wall: Duration) -> RunFinished {
                     None => end.evictions += u64::from(attempt.retry_in.is_none()),
                 }
             }
-            Event::GivenUp { .. } => end.failed += 1,
+            Event::GivenUp { .. } => {
+                of_list += 1;
+                end.failed += 1;
+            }
             _ => {}
         }
     }
-    let others = jobs.saturating_sub(end.passed + end.failed + end.unseen);
+    let others = jobs.saturating_sub(of_list);
     // What became of those that are not on a record that was cut nobody can say.
     *(if killed { &mut end.not_run } else { &mut end.unseen }) += others;
     end
@@ -85,6 +92,16 @@ fn begun(told: &Told) -> Option<AttemptId> {
     match &told.event {
         Event::AttemptStarted(started) => Some(started.attempt.id),
         Event::AttemptFinished(ended) => Some(ended.attempt.id),
+        _ => None,
+    }
+}
+
+/// The attempt that will not be.
+fn given_up(told: &Told) -> Option<AttemptId> {
+    match &told.event {
+        Event::GivenUp { attempt, .. } => {
+            Some(AttemptId { number: attempt.number.saturating_add(1), ..*attempt })
+        }
         _ => None,
     }
 }
@@ -244,22 +261,26 @@ mod tests {
         };
         let again =
             r#"{"event":"attempt-started","job":"again","attempt":2,"slot":0,"began_ms":80,"limits":{}}"#;
-        let lines = [failed("waits"), failed("again"), again.to_owned()];
+        let told = r#"{"event":"retry-given-up","job":"told","attempt":1,"verdict":"fail"}"#.to_owned();
+        let evicted = failed("evicted").replace(r#""retry_in_ms":500,"tries":1"#, r#""tries":2"#);
+        let lines = [failed("waits"), evicted, failed("told"), told, failed("again"), again.to_owned()];
         let mut events = record();
         events.extend(read(&mut lines.join("\n").as_bytes()).unwrap().into_iter().map(|mut told| {
             // Numbers are a record's own.
             match &mut told.event {
                 Event::AttemptStarted(started) => started.attempt.id.job.0 += 10,
                 Event::AttemptFinished(ended) => ended.attempt.id.job.0 += 10,
+                Event::GivenUp { attempt, .. } => attempt.job.0 += 10,
                 _ => {}
             }
             told
         }));
         let ends = missing(&events, Fate::Killed, Duration::from_secs(1));
-        assert!(
-            ends.iter().any(|told| matches!(&told.event, Event::GivenUp { job, .. } if job == "waits")),
-            "{ends:?}"
-        );
+        let in_vain = ends.iter().filter_map(|told| match &told.event {
+            Event::GivenUp { job, .. } => Some(job.as_str()),
+            _ => None,
+        });
+        assert!(in_vain.eq(["waits", "evicted"]), "{ends:?}");
         let tries = ends.iter().find_map(|told| match &told.event {
             Event::AttemptFinished(ended) if ended.job == "again" => Some(ended.tries),
             _ => None,

@@ -80,8 +80,8 @@ impl Arrivals {
     fn meet(&mut self, id: JobId, arrival: Arrival) -> (Job, String) {
         let worker = self.workers.name(&arrival.request.words, arrival.peer.pid);
         let at_once = worker.is_some();
-        let (mut name, kin) = (worker.unwrap_or_else(|| self::name(&arrival)), kin(&arrival.request));
-        name = self.alone_called(name);
+        let name = self.alone_called(worker.unwrap_or_else(|| name(&arrival)));
+        let kin = kin(&arrival.request);
         let next = self.first_kin + u32::try_from(self.kins.len()).unwrap_or_default();
         let number = *self.kins.entry(kin.clone()).or_insert(next);
         let mut words = arrival.request.words.iter().cloned();
