@@ -117,13 +117,13 @@ class Scene:
         assert len(verdicts) == count, "not one verdict a job"
 
 
-def run_without_the_kernel(s, lines):
-    """No OOM kill, not even inside of the run, and nobody is over a limit of its own. Where the processors were away
-    for longer than the brake needs, the kernel's cap is what holds, and it is tried again."""
+def run_without_the_kernel(s, lines, whom=""):
+    """No OOM kill of those that are called so, not even inside of the run, and nobody is over a limit of its own. Where the
+    processors were away for longer than the brake needs, the kernel's cap is what holds, and it is tried again."""
     told = []
     for _ in range(3):
         s.run(lines)
-        killed = [a["job"] for a in s.attempts if a["oom_kills"]]
+        killed = [a["job"] for a in s.attempts if a["oom_kills"] and whom in a["job"]]
         if not killed: return s
         told.append((killed, s.metronome.away))
         assert s.metronome.away > LATE, f"{told}\n{s.err}"
@@ -191,7 +191,7 @@ def g05_a_stopped_supervisor_leaves_the_cap(s):
 
 @scene
 def g06_what_must_not_run_twice_is_never_evicted(s):
-    run_without_the_kernel(s, [f"restartable:no {hog(200, 0.6)}"] * 2 + [hog(250, 0.5)] * 8).assert_all_pass(10)
+    run_without_the_kernel(s, [f"restartable:no {hog(200, 0.6)}"] * 2 + [hog(250, 0.5)] * 8, " 200 ").assert_all_pass(10)
     twice = [a for a in s.attempts if a["attempt"] > 1 and " 200 " in a["job"]]
     assert not twice, twice
 

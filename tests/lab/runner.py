@@ -64,7 +64,9 @@ def r01_each_test_has_its_limits_its_peak_and_its_own_end():
     assert (true["verdict"], true["exit_code"]) in [("pass", 0), ("unseen", None)], true
     equal("the hog", (hog["outcome"], hog["verdict"]), ("oom", "fail"))
     equal("its limit", hog["limits"]["memory_max"], 96 << 20)
-    assert hog["memory_peak"] >= 80 << 20 > 20 << 20 > true["memory_peak"], (hog["memory_peak"], true["memory_peak"])
+    # Where it is measured and not counted, what is over at once has none.
+    small = true["memory_peak"] or 0
+    assert hog["memory_peak"] >= 80 << 20 > 20 << 20 > small, (hog["memory_peak"], small)
     assert "oom" in r.err and "fails" not in r.err, r.err
     nothing_is_left()
 
