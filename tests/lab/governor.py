@@ -225,7 +225,7 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
     limit, told = 1.0 * max(1, SLOW / 10), []
     # As fast as the machine fills memory, or all of the time. On an emulated one the first few are to fill it shortly before
     # the others' time is up: who is frozen for long is evicted. How fast that is depends on who else keeps it busy.
-    for rate in [0, 0, 0] if SLOW == 1 else [40, 60, 30, 80, 50]:
+    for rate in [0, 0, 0] if SLOW == 1 else [40, 30, 35, 25, 60]:
         s.run([hog(250, 600, rate)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
         ended = [a for a in s.attempts if a["outcome"] == "timeout"]
         assert len(ended) == 6, [(a["outcome"], a["wall_ms"]) for a in s.attempts]
