@@ -13,7 +13,6 @@ MIB = 1 << 20
 MACHINE, EDITOR = 1024, 300
 SLOW = float(os.environ.get("SANDTEST_SLOWDOWN", "1"))
 SKIPPED = []
-LATE = 0.05 if SLOW == 1 else 0  # processors that were away for so long: in a guest the brake itself takes so much longer
 
 
 class Machine:
@@ -117,20 +116,17 @@ class Scene:
         assert len(verdicts) == count, "not one verdict a job"
 
 
-def run_without_the_kernel(s, lines, whom=""):
-    """No OOM kill of those that are called so, not even inside of the run, and nobody is over a limit of its own. Where the
-    processors were away for longer than the brake needs, the kernel's cap is what holds, and it is tried again."""
+def ramp(s, rate):
+    """No OOM kill, not even inside of the run, and nobody is over a limit of its own. Where the processors were away
+    for longer than the brake needs, the kernel's cap is what holds, and it is tried again."""
     told = []
     for _ in range(3):
-        s.run(lines)
-        killed = [a["job"] for a in s.attempts if a["oom_kills"] and whom in a["job"]]
-        if not killed: return s
+        s.run([hog(220, 0.3, rate)] * many(12)).assert_all_pass(many(12))
+        killed = [a["job"] for a in s.attempts if a["oom_kills"]]
+        if not killed: return
         told.append((killed, s.metronome.away))
-        assert s.metronome.away >= LATE, f"{told}\n{s.err}"
-    raise AssertionError(f"{told}\n{s.err}")
-
-
-def ramp(s, rate): run_without_the_kernel(s, [hog(220, 0.3, rate)] * many(12)).assert_all_pass(many(12))
+        assert s.metronome.away > 0.05, told
+    raise AssertionError(told)
 
 
 def hog(size, hold, rate=0): return f"{HOG} {size} {hold} {rate}"
@@ -191,7 +187,7 @@ def g05_a_stopped_supervisor_leaves_the_cap(s):
 
 @scene
 def g06_what_must_not_run_twice_is_never_evicted(s):
-    run_without_the_kernel(s, [f"restartable:no {hog(200, 0.6)}"] * 2 + [hog(250, 0.5)] * 8, " 200 ").assert_all_pass(10)
+    s.run([f"restartable:no {hog(200, 0.6)}"] * 2 + [hog(250, 0.5)] * 8).assert_all_pass(10)
     twice = [a for a in s.attempts if a["attempt"] > 1 and " 200 " in a["job"]]
     assert not twice, twice
 
@@ -224,7 +220,7 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
     50 ms later than those that were not, who know how busy the machine is with others."""
     limit, told = 1.0 * max(1, SLOW / 10), []
     # As fast as the machine fills memory, or all of the time. On an emulated one the first few are to fill it shortly before
-    # the others' time is up: who is frozen for long is evicted. How fast that is depends on who else keeps it busy.
+    # the others' time is up, since who is frozen for long is evicted: how fast that is depends on who else keeps it busy.
     for rate in [0, 0, 0] if SLOW == 1 else [40, 30, 35, 25, 60]:
         s.run([hog(250, 600, rate)] * 6, "--timeout", f"{limit}s", "--grace", "0s")
         ended = [a for a in s.attempts if a["outcome"] == "timeout"]
@@ -232,9 +228,11 @@ def g09b_a_time_out_waits_for_what_is_frozen(s):
         late = [a["wall_ms"] - limit * 1000 for a in ended]
         assert all(ms >= 0 for ms in late), late
         frozen = [a["frozen_ms"] for a in ended]
-        told.append((late, frozen))
+        told.append((rate, late, frozen))
         busy = max((ms for ms, held in zip(late, frozen) if not held), default=0)
         if any(frozen) and all(ms < busy + (50 if SLOW == 1 else 1000) for ms in late): return
+        # Where some were frozen there are three tries; where none were, nothing was seen yet.
+        if sum(any(frozen) for _, _, frozen in told) == 3: break
     raise AssertionError(told)
 
 

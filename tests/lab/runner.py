@@ -64,9 +64,10 @@ def r01_each_test_has_its_limits_its_peak_and_its_own_end():
     assert (true["verdict"], true["exit_code"]) in [("pass", 0), ("unseen", None)], true
     equal("the hog", (hog["outcome"], hog["verdict"]), ("oom", "fail"))
     equal("its limit", hog["limits"]["memory_max"], 96 << 20)
+    assert hog["memory_peak"] >= 80 << 20, hog["memory_peak"]
     # Where it is measured and not counted, what is over at once has none.
-    small = true["memory_peak"] or 0
-    assert hog["memory_peak"] >= 80 << 20 > 20 << 20 > small, (hog["memory_peak"], small)
+    if true["memory_peak"] is None: assert "memory_max" in r.events[0]["sampled"], true
+    else: assert true["memory_peak"] < 20 << 20, true["memory_peak"]
     assert "oom" in r.err and "fails" not in r.err, r.err
     nothing_is_left()
 
@@ -135,8 +136,9 @@ def r06_after_sigkill_of_sandtest_nothing_is_alive_and_what_was_finished_is_on_r
         subprocess.run([SANDTEST, "show", "--json", f"{d}/shown"], env={**os.environ, **state}, check=True)
         shown = [json.loads(line) for line in open(f"{d}/shown")]
         ends = {e["job"]: e["verdict"] for e in shown if e["event"] == "attempt-finished"}
-        # A kernel before 6.15 tells only root.
-        assert ends.pop("true first") in ("pass", "unseen"), shown
+        # A kernel before 6.15 tells it only root; others unless the driver was quicker.
+        first = ends.pop("true first")
+        assert first == "pass" or (first == "unseen" and os.geteuid() != 0), shown
         equal("what ran on", list(ends.values()), ["unseen"] * 2)
         equal("its end", shown[-1]["interrupted"], True)
         run(driver="true", env=state)
